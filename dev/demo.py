@@ -1,0 +1,241 @@
+"""`make demo`: apply a manifest on a real cluster and ask the model it serves.
+
+Without KUBECONFIG the local cluster of `dev.cluster` is started, used and taken down again (unless it was up
+before, or --keep). Where no cluster can be had, the same manifest is served by a local tritonserver, and the
+demo says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from openai import OpenAI
+from rich.console import Console
+from rich.table import Table
+
+from controllable_inference.evaluation.problems import Problem, unseen_problems
+
+ROOT = Path(__file__).resolve().parent.parent
+MANIFEST = ROOT / "examples/nano.yaml"
+NAMESPACE, OPERATOR_NAMESPACE = "reasoning", "controllable-system"
+QUESTIONS = 6
+
+console = Console()
+
+
+class DemoError(Exception):
+    """A step failed; the message says which one and where to look."""
+
+
+class Clock:
+    """Times each step, prints it as it ends, and sums up."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.parts: list[tuple[str, float]] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        console.print(f"[bold]→ {name}[/bold]")
+        start = time.monotonic()
+        yield
+        self.parts.append((name, time.monotonic() - start))
+        console.print(f"  [green]✓[/green] {name} [dim]{self.parts[-1][1]:.1f} s[/dim]")
+
+    def summary(self) -> str:
+        parts = " · ".join(f"{name} {seconds:.1f} s" for name, seconds in self.parts)
+        return f"{parts}\n[bold]all: {time.monotonic() - self.start:.1f} s[/bold]"
+
+
+def run(*command: str) -> str:
+    """Run a command, return its output; DemoError with all it printed when it fails."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise DemoError(f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def dev_cluster(*arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "dev.cluster", *arguments], cwd=ROOT, **options)
+
+
+# --------------------------------------------------------------------------- on a cluster
+def deploy(images: dict[str, str]) -> None:
+    """Install the charts, apply the manifest, wait until the resource says Ready."""
+    run("helm", "upgrade", "--install", "controllable-crds", "charts/controllable-crds", "--wait")
+    repository, _, tag = images["operator"].rpartition(":")
+    run(
+        *("helm", "upgrade", "--install", "controllable-operator", "charts/controllable-operator", "--wait"),
+        *("--namespace", OPERATOR_NAMESPACE, "--create-namespace"),
+        *("--set", f"image.repository={repository},image.tag={tag}", "--set", f"runtime.image={images['runtime']}"),
+    )
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }
+    subprocess.run(["kubectl", "apply", "-f", "-"], input=json.dumps(namespace), text=True, check=True, stdout=subprocess.DEVNULL)
+    run("kubectl", "apply", "-n", NAMESPACE, "-f", str(MANIFEST))
+
+
+def wait_ready(limit: float = 300) -> None:
+    """Wait for Ready and print each new reason on the way, so that nobody looks at a silent screen."""
+    last, end = "", time.monotonic() + limit
+    while time.monotonic() < end:
+        conditions = json.loads(run("kubectl", "get", "cmodel", "nano", "-n", NAMESPACE, "-o", "json")).get("status", {}).get("conditions", [])
+        ready = next((c for c in conditions if c["type"] == "Ready"), None)
+        if ready and ready["status"] == "True":
+            return
+        said = f"{ready['reason']}: {ready['message']}" if ready else "waiting for the operator"
+        if said != last:
+            console.print(f"  [dim]{said}[/dim]")
+            last = said
+        time.sleep(0.5)
+    events = run("kubectl", "get", "events", "-n", NAMESPACE, "--sort-by=.lastTimestamp")
+    raise DemoError(f"nano is not Ready after {limit:.0f} s: {last}\n{events}")
+
+
+@contextmanager
+def port_forward(service: str) -> Iterator[str]:
+    """A base URL that reaches the service from here."""
+    command = ["kubectl", "port-forward", "-n", NAMESPACE, f"svc/{service}", ":80"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if "->" not in line:
+                raise DemoError(f"`{' '.join(command)}` did not start")
+            yield f"http://{line.split(' -> ')[0].rsplit(' ', 1)[1]}"
+        finally:
+            process.terminate()
+
+
+def demo_on_cluster(images: dict[str, str], clock: Clock) -> None:
+    with clock.step("helm install, kubectl apply"):
+        deploy(images)
+    with clock.step("model Ready"):
+        wait_ready()
+    console.print(run("kubectl", "get", "cmodel", "-n", NAMESPACE))
+    with port_forward("nano") as url, clock.step("questions"):
+        ask_all(url)
+
+
+# --------------------------------------------------------------------------------- without
+@contextmanager
+def local_server(port: int = 8080) -> Iterator[str]:
+    """`controllable-inference serve` on the demo's manifest."""
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "controllable_inference.cli", "serve", str(MANIFEST), "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            end = time.monotonic() + 300
+            while True:
+                if process.poll() is not None or time.monotonic() > end:
+                    raise DemoError("the local server did not become ready; its output is above")
+                try:
+                    if httpx.get(f"{url}/health/ready", timeout=5).status_code == 200:
+                        break
+                except httpx.HTTPError:
+                    pass
+                time.sleep(0.5)
+            yield url
+        finally:
+            process.terminate()
+
+
+# ------------------------------------------------------------------------------- questions
+def ask(client: OpenAI, problem: Problem) -> dict[str, object]:
+    start = time.monotonic()
+    completion = client.chat.completions.create(
+        model="nano", messages=[{"role": "user", "content": problem.question}], seed=1
+    )
+    seconds = time.monotonic() - start
+    answer = completion.choices[0].message.content or ""
+    extra = completion.model_extra["controllable"] if completion.model_extra else {}
+    return {"answer": answer, "correct": problem.verify(answer), "seconds": seconds, "tokens": completion.usage.completion_tokens, **extra}
+
+
+def ask_all(url: str) -> None:
+    """Ask the questions one by one and print the table."""
+    client = OpenAI(base_url=f"{url}/v1", api_key="unused", timeout=120, max_retries=0)
+    table = Table("question", "answer", "correct", "coefficient", "paths started/pruned/stopped", "tokens used/saved", "time", title=f"nano, asked at {url}/v1")
+    for problem in unseen_problems(count=QUESTIONS, seed=2026):
+        row = ask(client, problem)
+        question = " ".join(problem.question.split())
+        table.add_row(
+            question if len(question) < 70 else question[:67] + "…",
+            str(row["answer"]),
+            "[green]yes[/green]" if row["correct"] else "[red]no[/red]",
+            f"{row['coefficient']:.2f}",
+            f"{row['paths_started']}/{row['paths_pruned']}/{row['paths_stopped']}",
+            f"{row['tokens']}/{row['tokens_saved']}",
+            f"{row['seconds']:.2f} s",
+        )
+    console.print(table)
+
+
+# ------------------------------------------------------------------------------------ main
+def images_from_environment() -> dict[str, str]:
+    """For a cluster of one's own: where its nodes can pull the two images from."""
+    try:
+        return {"runtime": os.environ["RUNTIME_IMAGE"], "operator": os.environ["OPERATOR_IMAGE"]}
+    except KeyError as missing:
+        raise DemoError(
+            f"KUBECONFIG is set, {missing.args[0]} is not: build images/runtime/Dockerfile and images/operator/Dockerfile, "
+            "push them where your nodes can pull, and set RUNTIME_IMAGE and OPERATOR_IMAGE to their references"
+        ) from None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", action="store_true", help="leave the local cluster running at the end")
+    parser.add_argument("--images", type=json.loads, help=argparse.SUPPRESS)  # set when the demo calls itself inside the cluster
+    options = parser.parse_args()
+    clock = Clock()
+    try:
+        if options.images or os.environ.get("KUBECONFIG"):
+            demo_on_cluster(options.images or images_from_environment(), clock)
+        elif (problem := dev_cluster("check", capture_output=True, text=True)).returncode:
+            console.print(f"[yellow]No cluster can be had here, so a local tritonserver serves the same manifest.[/yellow]\n{problem.stdout}")
+            with clock.step("server Ready"), local_server() as url:
+                ask_all(url)
+        else:
+            demo_on_local_cluster(options.keep, clock)
+    except DemoError as error:
+        console.print(f"[red]demo failed:[/red] {error}", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    console.print(clock.summary())
+    return 0
+
+
+def demo_on_local_cluster(keep: bool, clock: Clock) -> None:
+    was_up = dev_cluster("status", capture_output=True).returncode == 0
+    try:
+        with clock.step("cluster"):
+            if dev_cluster("up").returncode:
+                raise DemoError("the cluster did not start; the reason is above")
+        with clock.step("images"):
+            built = dev_cluster("images", "--json", stdout=subprocess.PIPE, text=True)
+            if built.returncode:
+                raise DemoError("the images could not be built; the reason is above")
+        inside = dev_cluster("enter", "--", sys.executable, "-m", "dev.demo", "--images", built.stdout.strip())
+        if inside.returncode:
+            raise DemoError("the reason is above")
+    finally:
+        if not was_up and not keep:
+            with clock.step("cluster down"):
+                dev_cluster("down")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
