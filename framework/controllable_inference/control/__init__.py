@@ -1,0 +1,1 @@
+"""Keeping a model's thinking under control: gate, budget, features, vote, controllers."""

@@ -1,0 +1,65 @@
+"""From a path's text to an answer that can be compared with another path's."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_BOXED = "\\boxed{"
+_NUMBER = re.compile(r"[-+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d{1,3})?(\s*/\s*[-+]?\d+)?")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
+
+
+def content(text: str, think_end: str | None) -> str | None:
+    """The part of a path that is meant for the reader: what follows the first `think_end`.
+
+    None if the path never stopped thinking. With `think_end` None (fast mode, or a model that does not think
+    aloud) the whole text.
+    """
+    if think_end is None:
+        return text.strip()
+    _, found, rest = text.partition(think_end)
+    return rest.strip() if found else None
+
+
+def extract_answer(text: str, think_end: str | None) -> str | None:
+    """The answer of a path: the inside of the last \\boxed{...} after its thinking, else all that follows it.
+
+    None where there is nothing to vote on: the path never stopped thinking, or said nothing afterwards.
+    """
+    said = content(text, think_end)
+    if not said:
+        return None
+    boxed = _last_boxed(said)
+    return (boxed if boxed is not None else said).strip() or None
+
+
+def _last_boxed(text: str) -> str | None:
+    start = text.rfind(_BOXED)
+    if start < 0:
+        return None
+    depth, begin = 1, start + len(_BOXED)
+    for at in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        if depth == 0:
+            return text[begin:at]
+    return None
+
+
+def normalise(answer: str) -> str:
+    """A key under which equal answers meet: numbers by exact value, everything else by folded words."""
+    plain = answer.strip().strip("$").strip().rstrip(".").strip()
+    value = _exact_number(plain)
+    if value is not None:
+        return str(value)
+    return " ".join(plain.casefold().split())
+
+
+def _exact_number(text: str) -> Fraction | None:
+    if not _NUMBER.fullmatch(text) or ("," in text and not _THOUSANDS.fullmatch(text)):
+        return None
+    numerator, _, denominator = text.replace(",", "").replace(" ", "").partition("/")
+    try:
+        return Fraction(numerator) / (Fraction(denominator) if denominator else 1)
+    except (ValueError, ZeroDivisionError):
+        return None

@@ -1,0 +1,201 @@
+"""What the gate sees of a path: one vector per step boundary.
+
+One definition for the engine, which meets tokens one step at a time, and for training, which holds whole
+recorded paths: training replays its recording through the same `PathFeatures`, so both give the same
+numbers.
+
+A vector is [hidden state of the boundary token | mean hidden state of the tokens of the step | statistics].
+Hidden states are the model's output after its final norm, at the position of the token itself. Log-
+probability, entropy and confidence belong to the distribution the token was drawn from (at temperature 1,
+before any filter). Statistics tell a request's paths apart where hidden states mostly tell how hard the
+request is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+CONFIDENCE_TOP_K = 5
+
+STATISTICS = (
+    "path_logprob",  # mean over the path so far
+    "path_entropy",
+    "path_confidence",
+    "step_logprob",  # mean over the step that ends at this boundary
+    "step_entropy",
+    "step_confidence",
+    "step_logprob_min",
+    "lowest_step_confidence",  # over all steps so far
+    "progress_tokens",  # ln(1 + tokens) / 8
+    "progress_steps",  # ln(1 + steps) / 8
+    "relative_logprob",  # path_logprob - mean path_logprob of the request's paths at the same moment
+    "relative_confidence",
+    "rank",  # share of the request's other paths with a lower path_logprob, ties half; 0.5 when alone
+)
+RANK = STATISTICS.index("rank")
+
+
+def feature_dim(model_hidden_size: int) -> int:
+    return 2 * model_hidden_size + len(STATISTICS)
+
+
+def feature_names() -> list[str]:
+    return ["boundary_hidden[*]", "step_mean_hidden[*]", *STATISTICS]
+
+
+class TokenStatistics(NamedTuple):
+    """Natural-log statistics of drawn tokens, each (rows,).
+
+    confidence is DeepConf's token confidence: minus the mean log-probability of the CONFIDENCE_TOP_K
+    likeliest tokens; high where the model is sure (the others are then very unlikely).
+    """
+
+    logprob: Tensor
+    entropy: Tensor
+    confidence: Tensor
+
+
+def token_statistics(log_probs: Tensor, tokens: Tensor) -> TokenStatistics:
+    """log_probs (rows, vocabulary): log-softmax of the raw logits; tokens (rows,) -> statistics of each
+    token.
+    """
+    logprob = log_probs.gather(-1, tokens[:, None]).squeeze(-1)
+    finite = log_probs.clamp_min(torch.finfo(log_probs.dtype).min)  # 0 * -inf would not be a number
+    entropy = -(log_probs.exp() * finite).sum(-1)
+    confidence = -finite.topk(min(CONFIDENCE_TOP_K, log_probs.shape[-1]), dim=-1).values.mean(-1)
+    return TokenStatistics(logprob, entropy, confidence)
+
+
+class PathFeatures:
+    """Running statistics of many paths, one slot each; slots of one request are compared with each other.
+
+    Sums are kept in float64, so that neither batch order nor length moves a feature.
+    """
+
+    def __init__(self, slots: int, hidden_size: int, device: torch.device | str = "cpu") -> None:
+        self.hidden_size = hidden_size
+        self.device = torch.device(device)
+        self.sums = torch.zeros(slots, 3, dtype=torch.float64, device=device)
+        self.step_sums = torch.zeros(slots, 3, dtype=torch.float64, device=device)
+        self.tokens = torch.zeros(slots, dtype=torch.float64, device=device)
+        self.step_tokens = torch.zeros(slots, dtype=torch.float64, device=device)
+        self.steps = torch.zeros(slots, dtype=torch.float64, device=device)
+        self.step_min = torch.full((slots,), math.inf, dtype=torch.float64, device=device)
+        self.lowest_confidence = torch.full((slots,), math.inf, dtype=torch.float64, device=device)
+        self.step_hidden = torch.zeros(slots, hidden_size, device=device)
+
+    def reset(self, slots: Sequence[int]) -> None:
+        """Forget what these slots held, for new paths."""
+        at = torch.tensor(slots, dtype=torch.long, device=self.device)
+        for zeroed in (self.sums, self.tokens, self.steps):
+            zeroed[at] = 0
+        self.lowest_confidence[at] = math.inf
+        self._begin_step(at)
+
+    def _begin_step(self, at: Tensor) -> None:
+        for zeroed in (self.step_sums, self.step_tokens, self.step_hidden):
+            zeroed[at] = 0
+        self.step_min[at] = math.inf
+
+    def update(self, slots: Tensor, hidden: Tensor, statistics: Tensor) -> None:
+        """Account one token for each of `slots` (n,), distinct.
+
+        hidden (n, hidden_size): state at that token. statistics (n, 3): its logprob, entropy, confidence.
+        """
+        values = statistics.to(torch.float64)
+        one = torch.ones((), dtype=torch.float64, device=self.device).expand(len(slots))
+        self.sums.index_add_(0, slots, values)
+        self.step_sums.index_add_(0, slots, values)
+        self.tokens.index_add_(0, slots, one)
+        self.step_tokens.index_add_(0, slots, one)
+        self.step_min[slots] = torch.minimum(self.step_min[slots], values[:, 0])
+        self.step_hidden.index_add_(0, slots, hidden.to(torch.float32))
+
+    def boundary(self, slots: Sequence[int], hidden: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+        """Feature vectors of paths whose newest token ended a step; the next step begins with this call.
+
+        hidden (n, hidden_size): states at the boundary tokens. groups: for each slot, the slots of all paths
+        of its request that have a token by now, itself included; ended paths count as they were when they ended.
+        Returns (n, feature_dim(hidden_size)) float32.
+        """
+        at = torch.tensor(slots, dtype=torch.long, device=self.device)
+        path = self.sums[at] / self.tokens[at, None]
+        step = self.step_sums[at] / self.step_tokens[at, None]
+        self.steps[at] += 1
+        self.lowest_confidence[at] = torch.minimum(self.lowest_confidence[at], step[:, 2])
+        statistics = torch.cat(
+            (
+                path,
+                step,
+                self.step_min[at, None],
+                self.lowest_confidence[at, None],
+                torch.log1p(self.tokens[at, None]) / 8,
+                torch.log1p(self.steps[at, None]) / 8,
+                self._relative(at, path, groups),
+            ),
+            dim=1,
+        )
+        step_mean = self.step_hidden[at] / self.step_tokens[at, None].to(torch.float32)
+        self._begin_step(at)
+        return torch.cat((hidden.to(torch.float32), step_mean, statistics.to(torch.float32)), dim=1)
+
+    def _relative(self, at: Tensor, path: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+        """(n, 3): relative log-probability, relative confidence, rank."""
+        size = max(map(len, groups))
+        padded = torch.tensor([[*g, *[g[0]] * (size - len(g))] for g in groups], device=self.device)
+        real = torch.tensor([[True] * len(g) + [False] * (size - len(g)) for g in groups], device=self.device)
+        means = self.sums[padded] / self.tokens[padded, None]  # (n, size, 3)
+        count = real.sum(1)
+        of_group = (means * real[..., None]).sum(1) / count[:, None]
+        own = path[:, 0, None]
+        lower = ((means[..., 0] < own) & real).sum(1)
+        equal = ((means[..., 0] == own) & real).sum(1) - 1
+        others = count - 1
+        rank = torch.where(others > 0, (lower + 0.5 * equal) / others.clamp_min(1), 0.5)
+        return torch.stack((path[:, 0] - of_group[:, 0], path[:, 2] - of_group[:, 2], rank), dim=1)
+
+
+@dataclass(frozen=True)
+class RecordedPath:
+    """One whole generated path, as recorded for training. T = its tokens.
+
+    hidden (T, hidden_size): state at each generated token. statistics (T, 3): its logprob, entropy, confidence.
+    boundaries: how many tokens had been generated at the end of each step.
+    """
+
+    hidden: Tensor
+    statistics: Tensor
+    boundaries: Sequence[int]
+
+
+def features_of_recording(paths: Sequence[RecordedPath]) -> list[Tensor]:
+    """Replay all paths of one request side by side, as the engine ran them (one token each a step).
+
+    Returns for each path (its boundaries, feature_dim(hidden_size)).
+    """
+    hidden_size = paths[0].hidden.shape[1]
+    state = PathFeatures(len(paths), hidden_size)
+    started = [i for i, path in enumerate(paths) if len(path.hidden)]
+    ends = [set(path.boundaries) for path in paths]
+    found: list[list[Tensor]] = [[] for _ in paths]
+    for n in range(1, max((len(p.hidden) for p in paths), default=0) + 1):
+        alive = [i for i in started if len(paths[i].hidden) >= n]
+        state.update(
+            torch.tensor(alive),
+            torch.stack([paths[i].hidden[n - 1] for i in alive]),
+            torch.stack([paths[i].statistics[n - 1] for i in alive]),
+        )
+        due = [i for i in alive if n in ends[i]]
+        if due:
+            vectors = state.boundary(
+                due, torch.stack([paths[i].hidden[n - 1] for i in due]), [started for _ in due]
+            )
+            for i, vector in zip(due, vectors, strict=True):
+                found[i].append(vector)
+    return [torch.stack(f) if f else torch.zeros(0, feature_dim(hidden_size)) for f in found]

@@ -1,0 +1,170 @@
+"""What a caller may ask of one request, and what comes back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from controllable_inference.errors import RequestError
+
+Effort = Literal["none", "minimal", "low", "medium", "high"]
+Trace = Literal["none", "summary", "full"]
+Fate = Literal["kept", "pruned", "stopped", "cancelled"]
+
+EFFORT_COEFFICIENTS: dict[str, float] = {"none": 0.0, "minimal": 0.25, "low": 0.5, "medium": 1.0, "high": 2.0}
+"""Budget coefficient of each effort; `none` means fast mode: one path, no thinking segment."""
+
+Messages = list[dict[str, Any]]
+
+
+def _require(field_name: str, value: Any, rule: str, holds: Callable[[Any], bool]) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not holds(value):
+        raise RequestError(field_name, f"must be {rule}, got {value!r}")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int)
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How tokens are drawn.
+
+    `temperature` 0 is greedy (and then one path, for all paths would be equal). `top_k` 0 and `top_p` 1
+    filter nothing. `max_tokens` caps each path. Without `seed` every request draws a fresh one.
+
+    Raises RequestError with the field's name when a value is out of range.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: Sequence[str] | str = ()
+
+    def __post_init__(self) -> None:
+        at = "sampling_parameters."
+        _require(at + "temperature", self.temperature, "a number in [0, 2]", lambda v: 0 <= v <= 2)
+        _require(at + "top_p", self.top_p, "a number in (0, 1]", lambda v: 0 < v <= 1)
+        _require(at + "top_k", self.top_k, "a whole number, 0 for no limit", lambda v: _whole(v) and v >= 0)
+        if self.max_tokens is not None:
+            _require(
+                at + "max_tokens",
+                self.max_tokens,
+                "a whole number of at least 1",
+                _count,
+            )
+        if self.seed is not None:
+            _require(at + "seed", self.seed, "a whole number", _whole)
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        if not all(isinstance(s, str) and s for s in self.stop):
+            raise RequestError(at + "stop", f"must be a list of non-empty strings, got {list(self.stop)!r}")
+
+
+@dataclass(frozen=True)
+class RequestBudget:
+    """How much compute one request may take. Every field is a limit; where several speak, the tightest wins.
+
+    coefficient: in [0, 2]; takes the place of the model's own prediction, as does `effort`.
+    max_paths: most parallel paths. max_tokens: most tokens of one path.
+    deadline: seconds from submission; when it passes, the paths finished by then are voted on at once.
+    """
+
+    coefficient: float | None = None
+    max_paths: int | None = None
+    max_tokens: int | None = None
+    effort: Effort | None = None
+    deadline: float | None = None
+    trace: Trace = "summary"
+
+    def __post_init__(self) -> None:
+        at = "control."
+        if self.coefficient is not None:
+            _require(at + "coefficient", self.coefficient, "a number in [0, 2]", lambda v: 0 <= v <= 2)
+        for name in ("max_paths", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None:
+                _require(at + name, value, "a whole number of at least 1", _count)
+        if self.effort is not None and self.effort not in EFFORT_COEFFICIENTS:
+            raise RequestError(
+                at + "effort", f"must be one of {', '.join(EFFORT_COEFFICIENTS)}, got {self.effort!r}"
+            )
+        if self.deadline is not None:
+            _require(at + "deadline", self.deadline, "a number of seconds greater than 0", lambda v: v > 0)
+        if self.trace not in ("none", "summary", "full"):
+            raise RequestError(at + "trace", f"must be one of none, summary, full, got {self.trace!r}")
+
+
+@dataclass(frozen=True)
+class PathResult:
+    """How one path ended.
+
+    fate: kept (ran to its natural end or token cap), pruned (dropped by its score), stopped (ended with the
+    request, because the vote was settled or the deadline passed), cancelled.
+    reason: eos | stop | length | gate | memory | decided | deadline | cancelled, or a controller's own word.
+    score: last score the controller gave, None if it never gave one.
+    """
+
+    index: int
+    fate: Fate
+    reason: str
+    tokens: int
+    answer: str | None
+    score: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one request took. Tokens are counted, seconds are wall-clock from submission.
+
+    tokens_saved is an estimate: for each path ended early, max(0, mean length of this request's naturally
+    finished paths (the token cap if there is none) - tokens it had used).
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    paths_started: int = 0
+    paths_pruned: int = 0
+    paths_stopped: int = 0
+    paths_finished: int = 0
+    tokens_saved: int = 0
+    coefficient: float = 1.0
+    limited_by: str = "model"
+    confidence: float = 0.0
+    queue_seconds: float = 0.0
+    time_to_first_token_seconds: float | None = None
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one request.
+
+    answer: the voted answer, extracted (what is inside \\boxed{} if anything is), "" if no path came to one.
+    content: what a reader is shown: the winning path's text after its thinking segment.
+    text: the winning path's whole text. confidence: the winner's share of all voting weight, in [0, 1].
+    """
+
+    answer: str
+    text: str
+    confidence: float
+    content: str = ""
+    finish_reason: str = "stop"
+    paths: list[PathResult] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,48 @@
+"""Everything that can go wrong, by name. Each message says what was wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class ControllableError(Exception):
+    """Base of all errors this library raises on purpose."""
+
+
+class ModelNotFound(ControllableError):
+    """There is no checkpoint under the given path or repository id."""
+
+
+class ModelLoadError(ControllableError):
+    """A checkpoint is there, but it can't or must not be loaded (pickle, foreign architecture)."""
+
+
+class ControlConfigError(ControllableError):
+    """control.json or a gate/budget beside it does not fit this model, or gives scores that mean nothing."""
+
+
+class RequestError(ControllableError):
+    """A request asks for something malformed or impossible.
+
+    `field` is the dotted name of the offending field, as the client spelled the structure, for example
+    `sampling_parameters.temperature`.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class QueueFull(ControllableError):
+    """The engine already holds as many running and waiting requests as it may; try again later."""
+
+
+class QueueTimeout(ControllableError):
+    """A request waited longer than the queue's timeout (or its own deadline) before a place came free."""
+
+
+class EngineDead(ControllableError):
+    """The engine's thread ended by an unexpected error; the cause is in `__cause__` where known."""
+
+
+class EngineClosed(ControllableError):
+    """The engine was shut down, and takes no more requests."""
