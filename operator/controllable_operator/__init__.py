@@ -1,0 +1,1 @@
+"""Kubernetes operator that turns ControllableModel resources into NVIDIA Triton deployments."""

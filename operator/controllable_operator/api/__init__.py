@@ -1,0 +1,41 @@
+"""Typed `serving.controllable.dev/v1alpha1`: the only place where the resource's fields are defined."""
+
+from controllable_operator.api.control import ComputeBudget, Control, PathPruning
+from controllable_operator.api.gpu import Gpu
+from controllable_operator.api.model_source import ModelSource, SecretRef
+from controllable_operator.api.network_policy import NetworkPolicy, Peer
+from controllable_operator.api.resource import (
+    API_VERSION,
+    GROUP,
+    KIND,
+    PLURAL,
+    VERSION,
+    ControllableModel,
+    Spec,
+)
+from controllable_operator.api.serving import Queue, Resources, Serving
+from controllable_operator.api.status import Condition, Endpoints, Status
+
+__all__ = [
+    "API_VERSION",
+    "GROUP",
+    "KIND",
+    "PLURAL",
+    "VERSION",
+    "ComputeBudget",
+    "Condition",
+    "Control",
+    "ControllableModel",
+    "Endpoints",
+    "Gpu",
+    "ModelSource",
+    "NetworkPolicy",
+    "PathPruning",
+    "Peer",
+    "Queue",
+    "Resources",
+    "SecretRef",
+    "Serving",
+    "Spec",
+    "Status",
+]

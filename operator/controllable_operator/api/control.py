@@ -1,0 +1,86 @@
+"""spec.control: how far the model may think. Passed on to the engine word for word."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from controllable_operator.api.types import ApiModel, Coefficient, UnitFraction, rule, rules
+
+
+class PathPruning(ApiModel):
+    """Dynamic path pruning: reasoning paths that score low are dropped while they are being written."""
+
+    enabled: bool = Field(
+        default=True, description="enabled turns path pruning on. Off, every path runs to its end."
+    )
+    max_paths: int = Field(
+        default=16,
+        ge=1,
+        le=64,
+        description="maxPaths is the most reasoning paths of one request, whatever its coefficient.",
+    )
+    threshold: UnitFraction = Field(
+        default="0.3",
+        description=(
+            "threshold in [0, 1]: a path whose gate score is at or under it is dropped. A string, because "
+            "Kubernetes forbids floats."
+        ),
+    )
+
+
+class ComputeBudget(ApiModel):
+    """Adaptive compute allocation: how much each request may spend, from what its prompt looks like."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "double(self.minCoefficient) <= double(self.maxCoefficient)",
+                "minCoefficient must not be greater than maxCoefficient",
+                ".minCoefficient",
+            )
+        )
+    )
+
+    enabled: bool = Field(
+        default=True,
+        description="enabled lets the budget predictor choose. Off, every request has coefficient 1.",
+    )
+    min_coefficient: Coefficient = Field(
+        default="0",
+        description=(
+            "minCoefficient in [0, 2] is the least that a request gets; 1 means the base number of paths and "
+            "tokens, 0 the fast mode with one path. A string, because Kubernetes forbids floats."
+        ),
+    )
+    max_coefficient: Coefficient = Field(
+        default="2",
+        description=(
+            "maxCoefficient in [0, 2] is the most that a request gets, asked for or predicted. A string, "
+            "because Kubernetes forbids floats."
+        ),
+    )
+    max_tokens: int = Field(
+        default=1024,
+        ge=1,
+        le=1_048_576,
+        description="maxTokens is the most tokens of one path at coefficient 1.",
+    )
+
+
+class Control(ApiModel):
+    """Both mechanisms, and what is told about them."""
+
+    path_pruning: PathPruning = Field(
+        default=PathPruning(), description="pathPruning drops reasoning paths that are not worth finishing."
+    )
+    compute_budget: ComputeBudget = Field(
+        default=ComputeBudget(),
+        description="computeBudget decides how many paths and tokens a request is worth.",
+    )
+    trace: Literal["none", "summary", "full"] = Field(
+        default="summary",
+        description=(
+            "trace says what a response may tell about its paths: none, a summary (fates and scores), or "
+            "full (their text as well). A request may ask for less, never for more."
+        ),
+    )

@@ -1,0 +1,80 @@
+"""The ControllableModel resource as a whole."""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from controllable_operator.api.control import Control
+from controllable_operator.api.gpu import Gpu
+from controllable_operator.api.model_source import ModelSource
+from controllable_operator.api.network_policy import NetworkPolicy
+from controllable_operator.api.serving import Serving
+from controllable_operator.api.status import Status
+from controllable_operator.api.types import ApiModel
+from controllable_operator.errors import InvalidSpec
+
+GROUP = "serving.controllable.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "ControllableModel"
+PLURAL = "controllablemodels"
+
+
+class Metadata(ApiModel):
+    """The part of metadata that the operator reads."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    deletion_timestamp: str | None = None
+
+
+class Spec(ApiModel):
+    """What a person asks for."""
+
+    model: ModelSource = Field(description="model says where the weights come from.")
+    control: Control = Field(
+        default=Control(), description="control of the thinking: path pruning and compute budget."
+    )
+    serving: Serving = Field(
+        default=Serving(), description="serving says how requests are taken in, and on what."
+    )
+    gpu: Gpu = Field(
+        default=Gpu(), description="gpu of each replica. Default: none, the model runs on the CPU."
+    )
+    replicas: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="replicas of the model; `kubectl scale` sets it too. 0 stops it and keeps everything else.",
+        json_schema_extra={"format": "int32"},
+    )
+    network_policy: NetworkPolicy = Field(
+        default=NetworkPolicy(),
+        description="networkPolicy says who may reach the model. Default: pods of this namespace.",
+    )
+
+
+class ControllableModel(ApiModel):
+    """A reasoning model, served by Triton and kept under control."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    metadata: Metadata
+    spec: Spec
+    status: Status = Status()
+
+    @classmethod
+    def parse(cls, manifest: dict[str, Any]) -> "ControllableModel":
+        """The typed resource.
+
+        Raises:
+            InvalidSpec: the API server holds what this operator can't read (say, of a newer version).
+        """
+        try:
+            return cls.model_validate(manifest)
+        except ValidationError as error:
+            first = error.errors()[0]
+            path = ".".join(str(part) for part in first["loc"])
+            raise InvalidSpec(f"{path}: {first['msg']}") from error

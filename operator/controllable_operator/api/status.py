@@ -1,0 +1,78 @@
+"""status: what the operator found out. Conditions are for machines, phase is for people."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from controllable_operator.api.types import ApiModel
+
+
+class Condition(ApiModel):
+    """One condition, in the form that all of Kubernetes uses."""
+
+    type: str = Field(max_length=316, description="type of the condition: Ready, ModelLoaded or Stalled.")
+    status: Literal["True", "False", "Unknown"] = Field(
+        description="status of the condition: True, False or Unknown."
+    )
+    observed_generation: int = Field(
+        ge=0,
+        description="observedGeneration is the metadata.generation that this condition was found out about.",
+        json_schema_extra={"format": "int64"},
+    )
+    last_transition_time: str = Field(
+        description="lastTransitionTime is when status last changed.",
+        json_schema_extra={"format": "date-time"},
+    )
+    reason: str = Field(
+        min_length=1,
+        max_length=1024,
+        pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+        description="reason for the status, one word for machines.",
+    )
+    message: str = Field(
+        max_length=32768, description="message for people: what is so, and what to do about it."
+    )
+
+
+class Endpoints(ApiModel):
+    """Addresses inside the cluster."""
+
+    openai: str = Field(description="openai is the base URL for OpenAI clients.")
+    metrics: str = Field(description="metrics is where Prometheus finds the metrics of one of the pods.")
+
+
+class Status(ApiModel):
+    """What is known about the model's pods."""
+
+    observed_generation: int | None = Field(
+        default=None,
+        ge=0,
+        description="observedGeneration is the newest metadata.generation that was really reconciled.",
+        json_schema_extra={"format": "int64"},
+    )
+    phase: str | None = Field(
+        default=None,
+        description=(
+            "phase for people: Pending, Fetching, Loading, Ready, Updating, Degraded, Failed or "
+            "ScaledToZero. Machines read conditions."
+        ),
+    )
+    replicas: int | None = Field(
+        default=None, ge=0, description="replicas that exist, of this generation or an older one."
+    )
+    ready_replicas: int | None = Field(
+        default=None, ge=0, description="readyReplicas is how many of them answer requests."
+    )
+    selector: str | None = Field(
+        default=None, description="selector of the model's pods, for the scale subresource."
+    )
+    endpoints: Endpoints | None = Field(default=None, description="endpoints inside the cluster.")
+    conditions: list[Condition] | None = Field(
+        default=None,
+        description=(
+            "conditions of the model. Ready: the newest generation serves on as many pods as asked for. "
+            "ModelLoaded: the model answers in every pod of the newest generation. Stalled (only there when "
+            "True): nothing will change until somebody acts."
+        ),
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )

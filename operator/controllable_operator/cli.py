@@ -1,0 +1,69 @@
+"""`controllable-operator run`: the operator's process."""
+
+import argparse
+import logging
+import os
+from functools import partial
+
+import kopf
+from prometheus_client import start_http_server
+
+from controllable_operator import handlers
+from controllable_operator.client import Client
+from controllable_operator.controller import Controller, all_models
+from controllable_operator.reconcile import reconcile
+from controllable_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="controllable-operator", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="serve all ControllableModels of the cluster until told to stop",
+        description="Serves all ControllableModels of the cluster of the pod's ServiceAccount or of KUBECONFIG.",
+        epilog="Environment: CONTROLLABLE_RUNTIME_IMAGE, the runtime image of models that name none.",
+    )
+    run.add_argument(
+        "--health-port", type=int, default=8081, help="port of /healthz, 0 for none (%(default)s)"
+    )
+    run.add_argument(
+        "--metrics-port", type=int, default=8080, help="port of /metrics, 0 for none (%(default)s)"
+    )
+    run.add_argument(
+        "--log-level", default=os.environ.get("CONTROLLABLE_LOG_LEVEL", "INFO"), help="(%(default)s)"
+    )
+    return parser
+
+
+def run(health_port: int, metrics_port: int) -> None:
+    """Run the operator until SIGTERM."""
+    client, settings = Client.from_environment(), Settings.from_environment()
+    if not settings.runtime_image:
+        logger.warning("CONTROLLABLE_RUNTIME_IMAGE is not set: every model has to name spec.serving.image")
+    if metrics_port:
+        start_http_server(metrics_port)
+    controller = Controller(partial(reconcile, client, settings), partial(all_models, client))
+    kopf.run(
+        registry=handlers.registry(controller),
+        settings=handlers.settings(),
+        clusterwide=True,
+        liveness_endpoint=f"http://0.0.0.0:{health_port}/healthz" if health_port else None,
+    )
+
+
+def main() -> None:
+    """Entry point of the command `controllable-operator`."""
+    arguments = _parser().parse_args()
+    logging.basicConfig(level=arguments.log_level.upper(), format=_LOG_FORMAT)
+    # kopf tells of every event that it hands over; what became of it is told by the controller.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    run(arguments.health_port, arguments.metrics_port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The few calls that the operator makes to the API server. Everything goes in and out as plain dicts."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import kubernetes
+import urllib3
+
+from controllable_operator.api import API_VERSION, PLURAL
+from controllable_operator.api import KIND as MODEL_KIND
+from controllable_operator.desired.common import MANAGER
+from controllable_operator.errors import ApiError, Conflict, Forbidden, InvalidSpec, NotFound
+
+Manifest = dict[str, Any]
+
+_TIMEOUT = (5, 30)  # seconds to connect, seconds to answer
+_ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A namespaced kind and where the API server has it."""
+
+    api_version: str
+    name: str
+    plural: str
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """URL path of the collection, of one object, or of its subresource; all namespaces if None."""
+        root = "/apis/" if "/" in self.api_version else "/api/"
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        tail = "".join(f"/{part}" for part in (self.plural, name, subresource) if part)
+        return f"{root}{self.api_version}{scope}{tail}"
+
+
+MODEL = Kind(API_VERSION, MODEL_KIND, PLURAL)
+POD = Kind("v1", "Pod", "pods")
+EVENT = Kind("v1", "Event", "events")
+
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SERVICE = Kind("v1", "Service", "services")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+CHILD_KINDS = (CONFIG_MAP, SERVICE, NETWORK_POLICY, DEPLOYMENT)
+_BY_NAME = {kind.name: kind for kind in CHILD_KINDS}
+
+
+def child_kind(manifest: Manifest) -> Kind:
+    """The kind of a child's manifest."""
+    return _BY_NAME[manifest["kind"]]
+
+
+class Client:
+    """Typed errors around `kubernetes.client.ApiClient`; safe to use from several threads."""
+
+    def __init__(self, api: kubernetes.client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    def from_environment(cls) -> "Client":
+        """A client as the pod's ServiceAccount, or else as KUBECONFIG says."""
+        kubernetes.config.load_config()
+        return cls(kubernetes.client.ApiClient())
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """The object, or None where there is none."""
+        try:
+            return self._call("GET", kind.path(namespace, name))
+        except NotFound:
+            return None
+
+    def list(self, kind: Kind, namespace: str | None, label_selector: str = "") -> list[Manifest]:
+        """All objects of `kind` with these labels, each with its apiVersion and kind, which lists leave out."""
+        query = {"labelSelector": label_selector} if label_selector else {}
+        items: Iterable[Manifest] = self._call("GET", kind.path(namespace), query=query)["items"]
+        return [{"apiVersion": kind.api_version, "kind": kind.name} | item for item in items]
+
+    def apply(self, kind: Kind, manifest: Manifest, subresource: str | None = None) -> Manifest:
+        """Server-side apply: what the manifest states is so afterwards, and what others state stays."""
+        meta = manifest["metadata"]
+        return self._call(
+            "PATCH",
+            kind.path(meta["namespace"], meta["name"], subresource),
+            query={"fieldManager": MANAGER, "force": "true"},
+            body=manifest,
+            content_type="application/apply-patch+yaml",
+            subject=f"{kind.name} {meta['name']}",
+        )
+
+    def delete(self, kind: Kind, manifest: Manifest) -> None:
+        """Delete exactly this object (not a successor of the same name); fine if it's gone already."""
+        meta = manifest["metadata"]
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": meta["uid"]},
+            "propagationPolicy": "Background",
+        }
+        try:
+            self._call("DELETE", kind.path(meta["namespace"], meta["name"]), body=options)
+        except NotFound:
+            return
+
+    def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Create an object.
+
+        Raises:
+            Conflict: it exists.
+        """
+        path = kind.path(manifest["metadata"]["namespace"])
+        return self._call("POST", path, query={"fieldManager": MANAGER}, body=manifest)
+
+    def merge(self, kind: Kind, namespace: str, name: str, patch: Manifest) -> Manifest:
+        """Merge `patch` into an object."""
+        return self._call(
+            "PATCH", kind.path(namespace, name), body=patch, content_type="application/merge-patch+json"
+        )
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Manifest | None = None,
+        content_type: str = "application/json",
+        subject: str = "",
+    ) -> Manifest:
+        try:
+            request = self._api.param_serialize(
+                method,
+                f"{path}?{urlencode(query)}" if query else path,
+                header_params={"Accept": "application/json", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = self._api.call_api(*request, _request_timeout=_TIMEOUT)
+            content = response.read()
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiError(f"{method} {path}: the API server did not answer: {error}") from error
+        if 200 <= response.status < 300:
+            result: Manifest = json.loads(content)
+            return result
+        raise _error(
+            response.status, content, response.headers.get("Retry-After"), subject or f"{method} {path}"
+        )
+
+
+def _error(status: int, content: bytes, retry_after: str | None, subject: str) -> ApiError | InvalidSpec:
+    """The typed error for an answer that isn't a success; `subject` says what it was about."""
+    try:
+        message = json.loads(content)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = content.decode(errors="replace")[:500] or f"HTTP status {status}"
+    message = f"{subject}: {message}"
+    if status == 422:
+        return InvalidSpec(message)
+    wait = float(retry_after) if retry_after and retry_after.isdigit() else None
+    return _ERRORS.get(status, ApiError)(message, status, wait)

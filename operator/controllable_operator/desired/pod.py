@@ -1,0 +1,169 @@
+"""The pod: fetch brings the weights, triton thinks, frontend talks to clients."""
+
+import math
+from typing import Any
+
+from controllable_operator.api import ControllableModel
+from controllable_operator.api.types import seconds
+from controllable_operator.desired.common import HTTP_PORT
+from controllable_operator.desired.config_map import ENGINE_FILE, MODEL_PATH
+from controllable_operator.desired.config_map import name_of as config_map_name
+
+FETCH, TRITON, FRONTEND = "fetch", "triton", "frontend"
+
+# Loading 30 GB from a slow disk takes many minutes, and killing a pod that is loading helps nobody.
+STARTUP_SECONDS = 1800
+# Endpoints take a few seconds to forget a pod. Until then it still gets requests, so it must still answer.
+ENDPOINT_DRAIN_SECONDS = 5
+# Triton outlives the frontend a little: what the frontend took in last still has to get through.
+TRITON_DRAIN_SECONDS = ENDPOINT_DRAIN_SECONDS + 2
+EXIT_SECONDS = 10
+
+_USER = 1000
+# Folders inside the container, each a volume of its own.
+_TMP_DIR = "/tmp"  # noqa: S108
+_SHM_DIR = "/dev/shm"  # noqa: S108
+_CONFIG_DIR = "/etc/controllable"
+_SOURCES_DIR = "/sources"
+
+
+def pod_spec(model: ControllableModel, image: str) -> dict[str, Any]:
+    """The pod's spec; it may run in a namespace that enforces the `restricted` Pod Security Standard."""
+    drain = math.ceil(seconds(model.spec.serving.drain_timeout))
+    gpu = model.spec.gpu.count > 0
+    spec: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": TRITON_DRAIN_SECONDS + drain + EXIT_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [_fetch(model, image)],
+        "containers": [_triton(model, image), _frontend(image)],
+        "volumes": _volumes(model),
+    }
+    if gpu:
+        # GPU nodes are often tainted with the name of their resource to keep other pods away.
+        spec["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    return spec
+
+
+def _fetch(model: ControllableModel, image: str) -> dict[str, Any]:
+    source = model.spec.model
+    revision = ["--revision", source.revision] if source.revision else []
+    # The Hub client's caches are as big as the weights: they go where the weights go.
+    env: list[dict[str, Any]] = [
+        {"name": "HOME", "value": _TMP_DIR},
+        {"name": "HF_HOME", "value": "/weights/.huggingface"},
+    ]
+    if source.secret_ref:
+        env.append(
+            {
+                "name": "HF_TOKEN",
+                "valueFrom": {"secretKeyRef": {"name": source.secret_ref.name, "key": "token"}},
+            }
+        )
+    if _claim(source.uri):
+        env.append({"name": "CONTROLLABLE_PVC_ROOT", "value": _SOURCES_DIR})
+    return _container(FETCH, image) | {
+        "args": ["fetch", source.uri, "--to", MODEL_PATH, *revision],
+        "env": env,
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+        "volumeMounts": [_mount("weights", "/weights"), _mount("tmp", _TMP_DIR), *_source_mounts(source.uri)],
+    }
+
+
+def _triton(model: ControllableModel, image: str) -> dict[str, Any]:
+    resources = model.spec.serving.resources.to_json()
+    if model.spec.gpu.count:
+        resources["limits"] = resources.get("limits", {}) | {"nvidia.com/gpu": model.spec.gpu.count}
+    # Triton's own READY stays true after its engine died, so the probes ask the frontend, which asks the model.
+    probe = {"httpGet": {"path": "/health/live", "port": HTTP_PORT}, "timeoutSeconds": 10}
+    return _container(TRITON, image) | {
+        "args": ["triton"],
+        "env": _engine_env(),
+        "resources": resources,
+        "startupProbe": probe | {"periodSeconds": 5, "failureThreshold": STARTUP_SECONDS // 5},
+        "livenessProbe": probe | {"periodSeconds": 15, "failureThreshold": 4},
+        "lifecycle": _sleep_before_stop(TRITON_DRAIN_SECONDS),
+        "volumeMounts": [
+            _mount("weights", "/weights", read_only=True),
+            _mount("config", _CONFIG_DIR, read_only=True),
+            _mount("shm", _SHM_DIR),
+            _mount("tmp", _TMP_DIR),
+            *_source_mounts(model.spec.model.uri),
+        ],
+    }
+
+
+def _frontend(image: str) -> dict[str, Any]:
+    alive = {"httpGet": {"path": "/health/frontend", "port": "http"}, "timeoutSeconds": 5}
+    ready = {"httpGet": {"path": "/health/ready", "port": "http"}, "timeoutSeconds": 5}
+    return _container(FRONTEND, image) | {
+        "args": ["frontend"],
+        "env": _engine_env(),
+        "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+        "startupProbe": alive | {"periodSeconds": 1, "failureThreshold": 120},
+        "livenessProbe": alive | {"periodSeconds": 10, "failureThreshold": 3},
+        "readinessProbe": ready | {"periodSeconds": 5, "failureThreshold": 2},
+        "lifecycle": _sleep_before_stop(ENDPOINT_DRAIN_SECONDS),
+        "volumeMounts": [_mount("config", _CONFIG_DIR, read_only=True), _mount("tmp", _TMP_DIR)],
+    }
+
+
+def _container(name: str, image: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": image,
+        # Without a message of its own, a container that failed is explained by the end of its log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _engine_env() -> list[dict[str, str]]:
+    return [
+        {"name": "CONTROLLABLE_ENGINE_CONFIG", "value": f"{_CONFIG_DIR}/{ENGINE_FILE}"},
+        {"name": "HOME", "value": _TMP_DIR},
+    ]
+
+
+def _sleep_before_stop(duration: int) -> dict[str, Any]:
+    return {"preStop": {"sleep": {"seconds": duration}}}
+
+
+def _mount(name: str, path: str, read_only: bool = False) -> dict[str, Any]:
+    return {"name": name, "mountPath": path} | ({"readOnly": True} if read_only else {})
+
+
+def _claim(uri: str) -> str | None:
+    """Name of the PersistentVolumeClaim in a pvc://claim/path, None for other sources."""
+    scheme, _, rest = uri.partition("://")
+    return rest.partition("/")[0] if scheme == "pvc" else None
+
+
+def _source_mounts(uri: str) -> list[dict[str, Any]]:
+    # The engine's container has the claim too: fetch may leave links to it instead of a second copy.
+    return [_mount("sources", _SOURCES_DIR, read_only=True)] if _claim(uri) else []
+
+
+def _volumes(model: ControllableModel) -> list[dict[str, Any]]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "weights", "emptyDir": {}},
+        {"name": "config", "configMap": {"name": config_map_name(model)}},
+        # The runtime's default of 64 MiB is too small for the tensors that Triton hands to its backend.
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    if claim := _claim(model.spec.model.uri):
+        volumes.append({"name": "sources", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    return volumes

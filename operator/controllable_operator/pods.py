@@ -1,0 +1,174 @@
+"""What a pod says about itself: how far it got, and what is wrong with it. Pure."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from controllable_operator.desired.deployment import template_hash
+from controllable_operator.desired.pod import FETCH, TRITON
+
+_IMAGE_REASONS = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+}
+_START_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+_REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?")
+_MESSAGE_LENGTH = 1024
+
+
+class Stage(Enum):
+    """How far a pod got."""
+
+    PENDING = "waits for a node"
+    FETCHING = "fetches the weights"
+    LOADING = "loads the model"
+    READY = "answers"
+    SILENT = "answered, and does so no more"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a pod doesn't get on.
+
+    ready, loaded: reasons for the conditions Ready and ModelLoaded. attempts: how often it was tried.
+    """
+
+    ready: str
+    loaded: str
+    message: str
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class PodReport:
+    """One pod, as far as the model's status is concerned."""
+
+    template_hash: str
+    stage: Stage
+    problem: Problem | None
+
+
+def reports(pods: list[dict[str, Any]]) -> list[PodReport]:
+    """Reports of the pods that count: ours, neither finished nor about to go."""
+    return [
+        PodReport(hash_, _stage(pod), _problem(pod))
+        for pod in pods
+        if (hash_ := template_hash(pod))
+        and "deletionTimestamp" not in pod["metadata"]
+        and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
+    ]
+
+
+def _stage(pod: dict[str, Any]) -> Stage:
+    statuses = _container_statuses(pod)
+    if _condition(pod, "PodScheduled").get("status") != "True":
+        return Stage.PENDING
+    if _condition(pod, "Ready").get("status") == "True":
+        return Stage.READY
+    if statuses.get(FETCH, {}).get("state", {}).get("terminated", {}).get("exitCode") != 0:
+        return Stage.FETCHING
+    return Stage.SILENT if _was_ready(pod, statuses.get(TRITON, {})) else Stage.LOADING
+
+
+def _was_ready(pod: dict[str, Any], triton: dict[str, Any]) -> bool:
+    """True if the pod was ready since its engine started: Ready became False after the start."""
+    started = triton.get("state", {}).get("running", {}).get("startedAt")
+    changed = _condition(pod, "Ready").get("lastTransitionTime")
+    return bool(started and changed and _time(changed) > _time(started))
+
+
+def _problem(pod: dict[str, Any]) -> Problem | None:
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
+        message = scheduled.get("message", "no node has room")
+        return Problem("InsufficientCapacity", "InsufficientCapacity", message)
+    if _condition(pod, "Ready").get("status") == "True":
+        return None
+    return next(_container_problems(pod), None)
+
+
+def _container_problems(pod: dict[str, Any]) -> Iterator[Problem]:
+    for name, status in _container_statuses(pod).items():
+        state, last = status.get("state", {}), status.get("lastState", {})
+        waiting = state.get("waiting", {})
+        if waiting.get("reason") in _IMAGE_REASONS:
+            yield Problem("ImagePullFailed", "ImagePullFailed", _pull_message(status, waiting))
+        elif waiting.get("reason") in _START_REASONS:
+            yield Problem("PodsNotReady", "LoadFailed", f"container {name}: {waiting.get('message', '')}")
+        elif ended := state.get("terminated") or last.get("terminated"):
+            if not (name == FETCH and ended["exitCode"] == 0) and not _recovered(name, status):
+                yield _failure(
+                    name, ended, status.get("restartCount", 0) + (1 if "terminated" in state else 0)
+                )
+
+
+def _recovered(name: str, status: dict[str, Any]) -> bool:
+    """True if the container failed once and is fine now."""
+    finished = status.get("state", {}).get("terminated", {}).get("exitCode") == 0
+    return finished if name == FETCH else bool(status.get("ready"))
+
+
+def _failure(name: str, ended: dict[str, Any], attempts: int) -> Problem:
+    """The problem behind a container's end, in the container's own words where it left some."""
+    text = (ended.get("message") or "").strip()
+    reason, message = _own_words(text)
+    if reason:
+        ready = reason if reason == "ModelNotFound" else "ModelLoadFailed"
+        return Problem(ready, "LoadFailed", message, attempts)
+    if ended.get("reason") == "OOMKilled":
+        message = (
+            f"container {name} was killed because it ran out of memory: raise "
+            f"spec.serving.resources.limits.memory, or take a smaller precision"
+        )
+        return Problem("PodsNotReady", "EngineDead", message, attempts)
+    message = f"container {name} exited with code {ended['exitCode']}" + (f": {_tail(text)}" if text else "")
+    if name == FETCH:
+        return Problem("ModelLoadFailed", "LoadFailed", message, attempts)
+    return Problem("PodsNotReady", "EngineDead", message, attempts)
+
+
+def _own_words(text: str) -> tuple[str | None, str]:
+    """Reason and message from a termination message `{"reason": …, "message": …}`; (None, "") from any other."""
+    try:
+        document = json.loads(text)
+        reason, message = document["reason"], document["message"]
+    except (ValueError, KeyError, TypeError):
+        return None, ""
+    if not (isinstance(reason, str) and isinstance(message, str) and _REASON.fullmatch(reason)):
+        return None, ""
+    return reason, message[:_MESSAGE_LENGTH]
+
+
+def _tail(text: str) -> str:
+    """The end of a log: its last lines tell why."""
+    return text[-_MESSAGE_LENGTH:]
+
+
+def _pull_message(status: dict[str, Any], waiting: dict[str, Any]) -> str:
+    # While kubelet waits between two attempts it wraps the same error in words of its own. Without them the
+    # message stays the same, and so does the status.
+    detail = waiting.get("message", "").rpartition("ErrImagePull: ")[2]
+    return f"image {status.get('image', '')}: {detail}" if detail else f"image {status.get('image', '')}"
+
+
+def _container_statuses(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Container statuses by container name, init containers first."""
+    status = pod.get("status", {})
+    both = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    return {container["name"]: container for container in both}
+
+
+def _condition(pod: dict[str, Any], kind: str) -> dict[str, Any]:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return next((condition for condition in conditions if condition["type"] == kind), {})
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

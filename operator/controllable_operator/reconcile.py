@@ -1,0 +1,103 @@
+"""`reconcile(namespace, name)`: read, build, apply, observe, tell. Safe to call at any time, and twice."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from controllable_operator.api import API_VERSION, KIND, ControllableModel, Status
+from controllable_operator.apply import apply
+from controllable_operator.client import MODEL, POD, Client
+from controllable_operator.desired import desired
+from controllable_operator.desired.common import label_selector, selector_labels
+from controllable_operator.desired.deployment import template_hash
+from controllable_operator.errors import (
+    ApiError,
+    Forbidden,
+    InvalidSpec,
+    NameConflict,
+    NotFound,
+    OperatorError,
+)
+from controllable_operator.events import event_for, post
+from controllable_operator.metrics import WRITES
+from controllable_operator.pods import reports
+from controllable_operator.settings import Settings
+from controllable_operator.status import build_status
+
+logger = logging.getLogger(__name__)
+
+# Errors that belong into the status, because somebody other than the operator has to act.
+_TOLD = (InvalidSpec, NameConflict, Forbidden)
+
+
+def reconcile(client: Client, settings: Settings, namespace: str, name: str) -> None:
+    """Bring the children and the status of one model in line with its spec and with what is so.
+
+    Deleting needs nothing from here: the children name the model as their owner, and the garbage collector
+    removes them after it.
+
+    Raises:
+        OperatorError: it has to be tried again; what somebody has to act on stands in the status already.
+    """
+    manifest = client.get(MODEL, namespace, name)
+    if manifest is None or "deletionTimestamp" in manifest["metadata"]:
+        return
+    try:
+        model = ControllableModel.parse(manifest)
+    except InvalidSpec:
+        # Not even readable, so no status can be written either: the CRD keeps this from happening.
+        logger.error("%s/%s can't be read: is the CRD of another version than the operator?", namespace, name)
+        raise
+    children: dict[tuple[str, str], dict[str, Any]] = {}
+    wanted_hash: str | None = None
+    error: OperatorError | None = None
+    try:
+        wanted = desired(model, settings)
+        wanted_hash = next(template_hash(m["spec"]["template"]) for m in wanted if m["kind"] == "Deployment")
+        children = apply(client, model, wanted)
+    except _TOLD as refusal:
+        error = refusal
+    pods = client.list(POD, namespace, label_selector(selector_labels(name)))
+    status = build_status(
+        model,
+        template_hash=wanted_hash,
+        deployment=children.get(("Deployment", name)),
+        pods=reports(pods),
+        error=error,
+        now=datetime.now(UTC),
+    )
+    _tell(client, model, status)
+    if error is not None:
+        raise error
+
+
+def _tell(client: Client, model: ControllableModel, status: Status) -> None:
+    """Write the status if it changed, and an Event if that is news."""
+    if status == _ours(model.status, status):
+        return
+    meta = model.metadata
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        # With the uid, a successor of the same name doesn't inherit this status.
+        "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+        "status": status.to_json(),
+    }
+    try:
+        client.apply(MODEL, body, subresource="status")
+    except NotFound:
+        return
+    WRITES.labels(kind=KIND, verb="status").inc()
+    if event := event_for(model, status, datetime.now(UTC)):
+        try:
+            post(client, event)
+        except ApiError as error:
+            # An Event is a courtesy; the status has been written.
+            logger.warning("no Event for %s/%s: %s", meta.namespace, meta.name, error)
+
+
+def _ours(previous: Status, status: Status) -> Status:
+    """`previous` as far as we wrote it: without the conditions that others added."""
+    types = {condition.type for condition in status.conditions or []} | {"Stalled"}
+    conditions = [condition for condition in previous.conditions or [] if condition.type in types]
+    return previous.model_copy(update={"conditions": conditions})

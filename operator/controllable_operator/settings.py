@@ -1,0 +1,20 @@
+"""What the operator itself is told, by its environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one operator process.
+
+    runtime_image: image of models that name none; empty means that every model must name one.
+    """
+
+    runtime_image: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Settings out of CONTROLLABLE_RUNTIME_IMAGE."""
+        return cls(runtime_image=environment.get("CONTROLLABLE_RUNTIME_IMAGE", ""))

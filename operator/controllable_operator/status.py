@@ -1,0 +1,163 @@
+"""status from what was seen: (model, deployment, pods, error) in, status out. Pure."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from controllable_operator.api import Condition, ControllableModel, Status
+from controllable_operator.desired.common import label_selector, selector_labels
+from controllable_operator.desired.service import endpoints
+from controllable_operator.errors import OperatorError
+from controllable_operator.pods import PodReport, Problem, Stage
+
+# The worst first: this is what gets told.
+_SEVERITY = ["ModelNotFound", "ModelLoadFailed", "ImagePullFailed", "InsufficientCapacity", "PodsNotReady"]
+# After so many attempts it is not a passing trouble of the network any more.
+_STALLED_ATTEMPTS = 3
+_STALLED_REASONS = {"ModelNotFound", "ModelLoadFailed"}
+
+_Verdict = tuple[bool, str, str]  # status, reason, message
+
+
+def build_status(
+    model: ControllableModel,
+    *,
+    template_hash: str | None,
+    deployment: dict[str, Any] | None,
+    pods: list[PodReport],
+    error: OperatorError | None,
+    now: datetime,
+) -> Status:
+    """The model's status.
+
+    Args:
+        model: the resource as it was read when this reconciliation began, with its previous status.
+        template_hash: of the pod template that the newest generation wants; None if there is none.
+        deployment: the live Deployment, None if there is none.
+        pods: reports of all pods of the model, of any generation.
+        error: what kept the children from being applied, None if they were.
+        now: the time of this observation.
+
+    `observedGeneration` moves only once the generation was really reconciled, or was found to be impossible.
+    """
+    current = [pod for pod in pods if pod.template_hash == template_hash]
+    problem = _worst(current) or _refused(deployment)
+    stalled = _stalled(error, problem)
+    ready = _ready(model, current, problem, error)
+    verdicts = {"Ready": ready, "ModelLoaded": _model_loaded(model, current)}
+    if stalled:
+        verdicts["Stalled"] = (True, ready[1], ready[2])
+    reconciled = error is None or error.permanent
+    return Status(
+        observed_generation=model.metadata.generation if reconciled else model.status.observed_generation,
+        phase=_phase(model, current, pods, ready[0], stalled),
+        replicas=len(pods),
+        ready_replicas=_count(pods, Stage.READY),
+        selector=label_selector(selector_labels(model.metadata.name)),
+        endpoints=endpoints(model),
+        conditions=_conditions(model, verdicts, now),
+    )
+
+
+def _ready(
+    model: ControllableModel, current: list[PodReport], problem: Problem | None, error: OperatorError | None
+) -> _Verdict:
+    wanted, serving = model.spec.replicas, _count(current, Stage.READY)
+    if error is not None:
+        return False, error.reason, str(error)
+    if wanted == 0:
+        return True, "ScaledToZero", "no pods are asked for; set spec.replicas to serve"
+    if serving >= wanted:
+        return True, "Serving", f"{_pods(wanted)} of this generation as asked for"
+    if problem:
+        return False, problem.ready, problem.message
+    progress = f"{serving} of {_pods(wanted)} of this generation answer"
+    if any(pod.stage is Stage.SILENT for pod in current):
+        return False, "PodsNotReady", f"{progress}; a pod that answered does so no more"
+    slowest = next((stage for stage in Stage if _count(current, stage)), Stage.PENDING)
+    return False, "Progressing", f"{progress}; the slowest {slowest.value}"
+
+
+def _model_loaded(model: ControllableModel, current: list[PodReport]) -> _Verdict:
+    if not current:
+        reason = "ScaledToZero" if model.spec.replicas == 0 else "NoPods"
+        return False, reason, "there are no pods of this generation"
+    if problem := _worst(current):
+        return False, problem.loaded, problem.message
+    for stage, reason in (
+        (Stage.SILENT, "EngineDead"),
+        (Stage.PENDING, "Pending"),
+        (Stage.FETCHING, "Fetching"),
+        (Stage.LOADING, "Loading"),
+    ):
+        if count := _count(current, stage):
+            return False, reason, f"{count} of {_pods(len(current))}: {stage.value}"
+    return True, "Loaded", f"the model answers in {_pods(len(current))}"
+
+
+def _phase(
+    model: ControllableModel, current: list[PodReport], pods: list[PodReport], ready: bool, stalled: bool
+) -> str:
+    if stalled:
+        return "Failed"
+    if model.spec.replicas == 0:
+        return "ScaledToZero"
+    if len(pods) > len(current) and _count(pods, Stage.READY):
+        return "Updating"
+    if ready:
+        return "Ready"
+    if _count(current, Stage.READY) or _count(current, Stage.SILENT):
+        return "Degraded"
+    if _count(current, Stage.LOADING):
+        return "Loading"
+    return "Fetching" if _count(current, Stage.FETCHING) else "Pending"
+
+
+def _worst(pods: list[PodReport]) -> Problem | None:
+    problems = [pod.problem for pod in pods if pod.problem]
+    return min(problems, key=lambda problem: _SEVERITY.index(problem.ready), default=None)
+
+
+def _refused(deployment: dict[str, Any] | None) -> Problem | None:
+    """The problem of a Deployment that is not allowed to make pods (quota, Pod Security, a webhook)."""
+    conditions = (deployment or {}).get("status", {}).get("conditions", [])
+    for condition in conditions:
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            message = condition.get("message", "pods can't be created")
+            reason = "InsufficientCapacity" if "exceeded quota" in message else "PodsNotReady"
+            return Problem(reason, reason, message)
+    return None
+
+
+def _stalled(error: OperatorError | None, problem: Problem | None) -> bool:
+    if error is not None:
+        return error.permanent
+    return problem is not None and problem.ready in _STALLED_REASONS and problem.attempts >= _STALLED_ATTEMPTS
+
+
+def _conditions(model: ControllableModel, verdicts: dict[str, _Verdict], now: datetime) -> list[Condition]:
+    previous = {condition.type: condition for condition in model.status.conditions or []}
+    stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    conditions = []
+    for kind, (verdict, reason, message) in verdicts.items():
+        status, before = ("True" if verdict else "False"), previous.get(kind)
+        conditions.append(
+            Condition(
+                type=kind,
+                status=status,
+                observed_generation=model.metadata.generation,
+                last_transition_time=before.last_transition_time
+                if before and before.status == status
+                else stamp,
+                reason=reason,
+                message=message,
+            )
+        )
+    return conditions
+
+
+def _count(pods: list[PodReport], stage: Stage) -> int:
+    return sum(pod.stage is stage for pod in pods)
+
+
+def _pods(count: int) -> str:
+    return f"{count} pod" if count == 1 else f"{count} pods"
