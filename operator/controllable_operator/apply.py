@@ -97,7 +97,7 @@ def apply(client: Client, model: ControllableModel, wanted: list[Manifest]) -> d
 
 
 def _may_take(model: ControllableModel, current: Manifest) -> bool:
-    """Ours, or an orphan of a model of the same name (deleted with --cascade=orphan) that carries our labels."""
+    """Ours, or with our labels and nobody's: left by a model that was deleted with --cascade=orphan."""
     controller = _controller_uid(current)
     if controller is not None:
         return controller == model.metadata.uid

@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="serve all ControllableModels of the cluster until told to stop",
-        description="Serves all ControllableModels of the cluster of the pod's ServiceAccount or of KUBECONFIG.",
+        description="Serves all ControllableModels of the cluster that it runs in, or else of KUBECONFIG.",
         epilog="Environment: CONTROLLABLE_RUNTIME_IMAGE, the runtime image of models that name none.",
     )
     run.add_argument(

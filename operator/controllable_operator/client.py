@@ -73,7 +73,7 @@ class Client:
             return None
 
     def list(self, kind: Kind, namespace: str | None, label_selector: str = "") -> list[Manifest]:
-        """All objects of `kind` with these labels, each with its apiVersion and kind, which lists leave out."""
+        """All objects of `kind` with these labels, with apiVersion and kind, which the server leaves out."""
         query = {"labelSelector": label_selector} if label_selector else {}
         items: Iterable[Manifest] = self._call("GET", kind.path(namespace), query=query)["items"]
         return [{"apiVersion": kind.api_version, "kind": kind.name} | item for item in items]

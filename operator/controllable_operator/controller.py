@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 Key = tuple[str, str]  # namespace, name
 
 WORKERS = 4
-# A change often comes as several events in a row (a pod's three containers): one reconciliation answers them all.
+# A change often comes as several events in a row (a pod's three containers): one reconciliation is enough.
 SETTLE_SECONDS = 0.05
 # A net under the watches: whatever was missed is found in the next round.
 ROUND_SECONDS = 300.0

@@ -1,8 +1,8 @@
 """Does a live object still state everything that we want it to? The pure half of applying.
 
 A live object has more than our manifest: defaults that the API server filled in, and fields of others (a
-sidecar injector, a person with kubectl). Those are left alone. So the live object has to *contain* the manifest;
-what we once stated and no longer do is found by the hash of the manifest that was applied last.
+sidecar injector, a person with kubectl). Those are left alone. So the live object has to *contain* the
+manifest; what we stated once and no longer do is found by the hash of the manifest that was applied last.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ Manifest = dict[str, Any]
 
 APPLIED_HASH = "serving.controllable.dev/applied-hash"
 
-# Lists that server-side apply merges item by item, and the field that tells items apart. All others are replaced
-# as a whole.
+# Lists that server-side apply merges item by item, and the field that tells items apart. All others are
+# replaced as a whole.
 _BY_NAME = {"containers": "name", "initContainers": "name", "volumes": "name", "env": "name"}
 _MERGED_LISTS = {
     "Deployment": {
@@ -29,8 +29,8 @@ _MERGED_LISTS = {
     "ConfigMap": {"ownerReferences": "uid"},
     "NetworkPolicy": {"ownerReferences": "uid"},
 }
-# Parts that server-side apply replaces as a whole, where something added by others changes what we mean: one more
-# label in a selector, one more peer in a policy.
+# Parts that server-side apply replaces as a whole, and where something added by others changes what we mean:
+# one more label in a selector, one more peer in a policy.
 _ATOMIC = {("Service", "selector"), ("NetworkPolicy", "podSelector"), ("NetworkPolicy", "ingress")}
 _QUANTITIES = {"limits", "requests", "sizeLimit"}
 

@@ -15,7 +15,7 @@ _SILENT_REASONS = {"Progressing"}
 def event_for(model: ControllableModel, status: Status, now: datetime) -> dict[str, Any] | None:
     """The Event that tells the change from the model's previous status to `status`, None if it's no news.
 
-    Its name follows from what it says, so that the same news is counted in one Event instead of filling a list.
+    Its name follows from what it says, so the same news is counted in one Event and does not fill a list.
     """
     before = _news(model.status)
     news = _news(status)

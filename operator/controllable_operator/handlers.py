@@ -1,7 +1,7 @@
 """kopf: watches that turn events into names for the controller. Nothing else happens here.
 
-Only `kopf.on.event` is used. Its handlers write nothing: no finalizer that blocks a deletion while the operator
-is away, no annotation that a GitOps tool would see as drift. Whatever kopf's other handlers remember between
+Only `kopf.on.event` is used, as it writes nothing: no finalizer that blocks a deletion while the operator is
+away, no annotation that a GitOps tool would see as drift. Whatever kopf's other handlers remember between
 events, `reconcile` reads from the cluster: created, updated, resumed after a restart, deleted, or a child that
 changed are all the same to it.
 """
@@ -19,7 +19,7 @@ from controllable_operator.desired.common import INSTANCE_LABEL, MANAGED_BY_LABE
 def registry(controller: Controller) -> kopf.OperatorRegistry:
     """All handlers, bound to `controller`."""
     handlers = kopf.OperatorRegistry()
-    kopf.on.login(registry=handlers)(kopf.login_via_client)  # type: ignore[arg-type]
+    kopf.on.login(registry=handlers)(kopf.login_via_client)
 
     @kopf.on.startup(registry=handlers)
     async def start(**_: Any) -> None:
@@ -61,7 +61,7 @@ def settings() -> kopf.OperatorSettings:
 
 
 def owner_name(metadata: dict[str, Any]) -> str | None:
-    """Name of the model that a child belongs to: by its owner, or by its label (pods belong to a ReplicaSet)."""
+    """Name of the model that a child belongs to: by its owner, or else by its label, as pods have others."""
     for owner in metadata.get("ownerReferences", []):
         if owner.get("kind") == KIND and owner.get("apiVersion", "").startswith(f"{GROUP}/"):
             return str(owner["name"])

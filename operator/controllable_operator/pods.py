@@ -102,15 +102,13 @@ def _container_problems(pod: dict[str, Any]) -> Iterator[Problem]:
             yield Problem("ImagePullFailed", "ImagePullFailed", _pull_message(status, waiting))
         elif waiting.get("reason") in _START_REASONS:
             yield Problem("PodsNotReady", "LoadFailed", f"container {name}: {waiting.get('message', '')}")
-        elif ended := state.get("terminated") or last.get("terminated"):
-            if not (name == FETCH and ended["exitCode"] == 0) and not _recovered(name, status):
-                yield _failure(
-                    name, ended, status.get("restartCount", 0) + (1 if "terminated" in state else 0)
-                )
+        elif (ended := state.get("terminated") or last.get("terminated")) and not _recovered(name, status):
+            tried = status.get("restartCount", 0) + (0 if "running" in state else 1)
+            yield _failure(name, ended, tried)
 
 
 def _recovered(name: str, status: dict[str, Any]) -> bool:
-    """True if the container failed once and is fine now."""
+    """True if the container is fine now, whatever was before: fetch has finished, the others are up."""
     finished = status.get("state", {}).get("terminated", {}).get("exitCode") == 0
     return finished if name == FETCH else bool(status.get("ready"))
 
@@ -135,7 +133,7 @@ def _failure(name: str, ended: dict[str, Any], attempts: int) -> Problem:
 
 
 def _own_words(text: str) -> tuple[str | None, str]:
-    """Reason and message from a termination message `{"reason": …, "message": …}`; (None, "") from any other."""
+    """Reason and message of a termination message `{"reason": …, "message": …}`, (None, "") of others."""
     try:
         document = json.loads(text)
         reason, message = document["reason"], document["message"]

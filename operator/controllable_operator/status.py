@@ -1,7 +1,7 @@
 """status from what was seen: (model, deployment, pods, error) in, status out. Pure."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from controllable_operator.api import Condition, ControllableModel, Status
 from controllable_operator.desired.common import label_selector, selector_labels
@@ -139,7 +139,8 @@ def _conditions(model: ControllableModel, verdicts: dict[str, _Verdict], now: da
     stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     conditions = []
     for kind, (verdict, reason, message) in verdicts.items():
-        status, before = ("True" if verdict else "False"), previous.get(kind)
+        status: Literal["True", "False"] = "True" if verdict else "False"
+        before = previous.get(kind)
         conditions.append(
             Condition(
                 type=kind,

@@ -1,4 +1,4 @@
-"""A queue of names to work on, as client-go has it: each name once, never two workers on one, backoff on failure."""
+"""Names to work on, as client-go has it: each once, never two workers on one, backoff on failure."""
 
 import asyncio
 from collections.abc import Hashable
@@ -10,7 +10,7 @@ Key = TypeVar("Key", bound=Hashable)
 class WorkQueue(Generic[Key]):
     """Keys that have to be worked on. All methods belong to one event loop.
 
-    A key that is added while it waits is worked on once; added while it is being worked on, once more afterwards.
+    A key added while it waits is worked on once; added while it is being worked on, once more afterwards.
 
     Args:
         base: seconds until the first retry; doubled with every further failure.

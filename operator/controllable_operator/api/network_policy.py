@@ -68,7 +68,7 @@ class Peer(ApiModel):
     pod_selector: LabelSelector | None = Field(
         default=None,
         description=(
-            "podSelector of pods that may connect, of this namespace or of those that namespaceSelector selects."
+            "podSelector of pods that may connect: here, or in the namespaces of namespaceSelector."
         ),
     )
     namespace_selector: LabelSelector | None = Field(

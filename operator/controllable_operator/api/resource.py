@@ -47,7 +47,7 @@ class Spec(ApiModel):
         default=1,
         ge=0,
         le=1000,
-        description="replicas of the model; `kubectl scale` sets it too. 0 stops it and keeps everything else.",
+        description="replicas of the model; `kubectl scale` sets it too. 0 stops it and keeps the rest.",
         json_schema_extra={"format": "int32"},
     )
     network_policy: NetworkPolicy = Field(

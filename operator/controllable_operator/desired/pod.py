@@ -81,7 +81,7 @@ def _triton(model: ControllableModel, image: str) -> dict[str, Any]:
     resources = model.spec.serving.resources.to_json()
     if model.spec.gpu.count:
         resources["limits"] = resources.get("limits", {}) | {"nvidia.com/gpu": model.spec.gpu.count}
-    # Triton's own READY stays true after its engine died, so the probes ask the frontend, which asks the model.
+    # Triton's own READY stays true after its engine died: the probes ask the frontend, which asks the model.
     probe = {"httpGet": {"path": "/health/live", "port": HTTP_PORT}, "timeoutSeconds": 10}
     return _container(TRITON, image) | {
         "args": ["triton"],
