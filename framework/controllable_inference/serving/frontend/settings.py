@@ -1,0 +1,27 @@
+"""What the frontend is told."""
+
+from dataclasses import dataclass
+
+from controllable_inference.serving.triton import Ports
+
+
+@dataclass(frozen=True)
+class FrontendSettings:
+    """Addresses and limits. Times are in seconds, sizes in bytes.
+
+    silence: longest gap between two responses of Triton (its model sends a sign of life every 2 s).
+    canary_timeout: how long the health request may take; canary_age: how long its verdict is shared.
+    loading: how long an unreachable Triton counts as loading its model, and not as dead.
+    """
+
+    model: str
+    trace: str = "summary"
+    host: str = "0.0.0.0"  # noqa: S104 - it is what the pod serves
+    port: int = 8080
+    triton: Ports = Ports()
+    body_limit: int = 4 * 1024 * 1024
+    silence: float = 10.0
+    canary_timeout: float = 4.0
+    canary_age: float = 2.0
+    loading: float = 1800.0
+    drain: float = 60.0

@@ -1,0 +1,100 @@
+"""The Triton model without Triton: takes decoded tensors and a channel back, runs the engine between them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from controllable_inference.engine.events import Event
+from controllable_inference.engine.metrics import Observer
+from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
+from controllable_inference.errors import ControllableError
+from controllable_inference.serving.config import EngineConfig, load_engine_config
+from controllable_inference.serving.engine_metrics import BufferedObserver, MakeSeries
+from controllable_inference.serving.pump import Channel, Handle, ResponsePump
+from controllable_inference.serving.refusals import refusal
+from controllable_inference.serving.supervisor import EngineSupervisor
+from controllable_inference.serving.termination import write_termination_log
+from controllable_inference.serving.triton_request import parse_triton_request
+from controllable_inference.serving.triton_response import ResponseBuilder
+
+log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """The engine as serving uses it."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    def submit(
+        self,
+        prompt: str | Messages,
+        sampling: SamplingParams,
+        budget: RequestBudget,
+        on_event: Callable[[Event], None],
+    ) -> Handle: ...
+
+    def shutdown(self, drain_timeout: float = ...) -> Any: ...
+
+
+BuildEngine = Callable[[EngineConfig, Observer], Engine]
+
+
+def build_engine(config: EngineConfig, observer: Observer) -> Engine:
+    """Load the model that engine.json names, and start its engine."""
+    from controllable_inference.model import ControllableInference
+
+    model = ControllableInference.from_pretrained(
+        config.model.path,
+        precision=config.model.precision,
+        control=config.to_json()["control"],
+    )
+    return model.engine
+
+
+class ServedModel:
+    """One engine kept alive, and the requests on their way through it."""
+
+    def __init__(self, config: EngineConfig, build: BuildEngine, make_series: MakeSeries) -> None:
+        self._config = config
+        self._observer = BufferedObserver(make_series)
+        self._engines = EngineSupervisor(lambda: build(config, self._observer))
+        self._pump = ResponsePump(self._look_after)
+
+    @classmethod
+    def from_environment(cls, make_series: MakeSeries, build: BuildEngine = build_engine) -> "ServedModel":
+        """The model that CONTROLLABLE_ENGINE_CONFIG describes; what stops it also goes to the termination log."""
+        try:
+            return cls(load_engine_config(), build, make_series)
+        except Exception as error:
+            write_termination_log("ModelLoadFailed", f"{type(error).__name__}: {error}")
+            raise
+
+    def accept(self, tensors: Mapping[str, Any], parameters: Mapping[str, Any], channel: Channel) -> None:
+        """Take one request in. Whatever comes of it goes through the channel; never raises."""
+        try:
+            request = parse_triton_request(tensors, parameters, self._config.control.trace)
+            builder = ResponseBuilder(request.stream, request.budget.trace)
+            engine = self._engines.engine
+        except ControllableError as error:
+            channel.fail(*refusal(type(error).__name__, str(error)))
+            return
+        stream = self._pump.open(channel, builder, request.heartbeat)
+        try:
+            stream.handle = engine.submit(request.prompt, request.sampling, request.budget, stream)
+        except ControllableError as error:
+            stream.fail(*refusal(type(error).__name__, str(error)))
+        except Exception:
+            log.exception("the engine could not take a request in")
+            stream.fail("INTERNAL", "engine: could not take the request in")
+
+    def close(self) -> None:
+        """Let open requests finish within the drain timeout, end the rest, stop every thread."""
+        self._engines.close(self._config.serving.drain_timeout_seconds)
+        self._pump.close()
+        self._observer.close()
+
+    def _look_after(self) -> None:
+        if not self._engines.check():
+            self._pump.fail_all("UNAVAILABLE", "engine: stopped by an error; try again in a moment")
+        self._observer.flush()

@@ -1,0 +1,81 @@
+"""A Triton request, decoded: tensor values in, what the engine takes out. Pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
+from controllable_inference.errors import RequestError
+from controllable_inference.serving.parameters import parse_messages, request_budget, sampling_params
+
+HEARTBEAT_PARAMETER = "heartbeat_ms"
+
+
+@dataclass(frozen=True)
+class TritonRequest:
+    """One request as the engine takes it.
+
+    stream: deltas as they come; else one response with everything, at the end.
+    heartbeat: seconds of silence after which an empty response says that the request is alive; None for never
+    (HTTP's unary `generate` takes one response only).
+    """
+
+    prompt: str | Messages
+    stream: bool
+    sampling: SamplingParams
+    budget: RequestBudget
+    heartbeat: float | None
+
+
+def parse_triton_request(
+    tensors: Mapping[str, Any], parameters: Mapping[str, Any], default_trace: str
+) -> TritonRequest:
+    """Decode input tensors (bytes or bool by name, absent where not given) and request parameters.
+
+    Raises RequestError, whose message starts with the name of the field at fault.
+    """
+    return TritonRequest(
+        prompt=_prompt(tensors),
+        stream=bool(tensors.get("stream", False)),
+        sampling=sampling_params(_json(tensors, "sampling_parameters", {})),
+        budget=request_budget(_json(tensors, "control", {}), default_trace),
+        heartbeat=_heartbeat(parameters),
+    )
+
+
+def _prompt(tensors: Mapping[str, Any]) -> str | Messages:
+    given = [name for name in ("text_input", "messages") if name in tensors]
+    if len(given) != 1:
+        raise RequestError("text_input", "exactly one of text_input and messages must be given")
+    if given == ["messages"]:
+        return [message.flat() for message in parse_messages(_json(tensors, "messages", []))]
+    text = _text(tensors, "text_input")
+    if not text:
+        raise RequestError("text_input", "must not be empty")
+    return text
+
+
+def _heartbeat(parameters: Mapping[str, Any]) -> float | None:
+    value = parameters.get(HEARTBEAT_PARAMETER)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 100 <= value <= 3_600_000:
+        raise RequestError(HEARTBEAT_PARAMETER, f"must be a whole number in [100, 3600000], got {value!r}")
+    return value / 1000
+
+
+def _text(tensors: Mapping[str, Any], name: str) -> str:
+    try:
+        return bytes(tensors[name]).decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(name, f"not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def _json(tensors: Mapping[str, Any], name: str, default: Any) -> Any:
+    if name not in tensors:
+        return default
+    try:
+        return json.loads(_text(tensors, name))
+    except ValueError as error:
+        raise RequestError(name, f"not JSON: {error}") from None
