@@ -1,0 +1,211 @@
+"""The command line: `python -m dev.cluster --help`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from dev.cluster import build as builder
+from dev.cluster import checks, kind, lifecycle
+from dev.cluster.errors import ClusterError
+from dev.cluster.images import project
+from dev.cluster.paths import ClusterPaths
+
+app = typer.Typer(
+    help="A real single-node Kubernetes on this machine, without Docker. CLUSTER_NAME names it (default: "
+    "controllable); clusters of different names run side by side. CLUSTER=kind uses kind and Docker instead.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+console = Console(stderr=True, highlight=False)  # standard output is for what a program may want to read
+
+Install = Annotated[bool, typer.Option("--install", help="install missing Debian packages (CI=true does, too)")]
+Json = Annotated[bool, typer.Option("--json", help='print {"runtime": reference, "operator": reference}')]
+
+
+@app.command()
+def up(install: Install = False) -> None:
+    """Start the cluster; builds what is missing first."""
+    if kind.chosen():
+        kind.up(_name())
+    else:
+        paths = _paths()
+        if lifecycle.running(paths):
+            console.print(f"cluster {paths.name} is up already")
+        else:
+            _prepare(install)
+            start = time.monotonic()
+            lifecycle.up(paths, _report)
+            console.print(f"[bold]cluster {paths.name} is up after {time.monotonic() - start:.1f} s[/bold]")
+    console.print(_USAGE)
+
+
+@app.command()
+def down(
+    purge: Annotated[bool, typer.Option(help="also remove its store of images")] = False,
+) -> None:
+    """Stop the cluster; nothing of it is left on the machine but its cached images."""
+    if kind.chosen():
+        kind.down(_name())
+        return
+    checks.ensure_host()
+    start, paths = time.monotonic(), _paths()
+    if lifecycle.down(paths, purge=purge):
+        console.print(f"cluster {paths.name} is down after {time.monotonic() - start:.1f} s")
+    else:
+        console.print(f"cluster {paths.name} was not up")
+
+
+@app.command()
+def status() -> None:
+    """Say what runs. Exit status 1 when the cluster is not up."""
+    paths = _paths()
+    cluster = lifecycle.running(paths)
+    if cluster is None:
+        console.print(f"cluster {paths.name} is not up: python -m dev.cluster up")
+        raise typer.Exit(1)
+    names = sorted(child.command for child in cluster.node.children())
+    console.print(f"cluster {paths.name} is up (process {cluster.node.pid}): {', '.join(names)}")
+    console.print(f"logs: {paths.logs}")
+    _enter(["kubectl", "get", "nodes,pods", "--all-namespaces"])
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def enter(context: typer.Context) -> None:
+    """Run a command where the cluster can be reached: enter -- kubectl get pods."""
+    if not context.args:
+        raise ClusterError("enter needs a command", "python -m dev.cluster enter -- kubectl get pods")
+    _enter(context.args)
+
+
+@app.command()
+def build(install: Install = False) -> None:
+    """Build Kubernetes and the rest from their Go modules, once."""
+    checks.ensure_host()
+    _build(install)
+
+
+@app.command()
+def images(
+    install: Install = False,
+    as_json: Json = False,
+    only_build: Annotated[bool, typer.Option("--only-build", help="no cluster: just build")] = False,
+) -> None:
+    """Build the project's images where their sources changed, and load them into the running cluster."""
+    if kind.chosen():
+        references = kind.images(_name())
+    else:
+        checks.ensure_host()
+        checks.ensure_packages(checks.TO_MAKE_IMAGES, install=_may_install(install))
+        references = {}
+        for image in project.IMAGES:
+            references[image.name] = project.ensure(image, console)
+            if not only_build:
+                project.load(references[image.name], _paths(), console)
+    if as_json:
+        print(json.dumps(references))
+    else:
+        for reference in references.values():
+            print(reference)
+
+
+@app.command()
+def load(archives: list[Path]) -> None:
+    """Load image archives (docker save, buildah push docker-archive:) into the running cluster."""
+    for archive in archives:
+        if not archive.is_file():
+            raise ClusterError(f"{archive} is no file", "give the path of an archive of an image")
+        if kind.chosen():
+            kind.load(_name(), archive)
+        else:
+            command = ["ctr", "--namespace", "k8s.io", "images", "import", "--local", str(archive.absolute())]
+            line, environment = lifecycle.inside(_paths(), command)
+            if subprocess.run(line, env=environment).returncode:
+                raise ClusterError(f"containerd did not take {archive}")
+
+
+def _prepare(install: bool) -> None:
+    checks.ensure_host()
+    checks.ensure_packages(checks.TO_RUN, install=_may_install(install))
+    checks.ensure_kernel()
+    _build(install)
+
+
+def _build(install: bool) -> None:
+    modules = builder.missing()
+    if not modules:
+        return
+    checks.ensure_packages(checks.TO_BUILD, install=_may_install(install))
+    checks.ensure_go()
+    console.print(f"building {len(modules)} of {len(builder.MODULES)} parts; all take about 8 minutes on 2 cores, once")
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    seconds = {}
+    for number, module in enumerate(modules, 1):
+        label = f"{number} of {len(modules)}  {module.name}"
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(label)
+            seconds[module.name] = builder.build(
+                module, lambda done, total, bar=bar, task=task: bar.update(task, completed=done, total=total)
+            )
+        console.print(f"  {label}  {seconds[module.name]:.0f} s")
+    console.print(f"built in {sum(seconds.values()):.0f} s")
+
+
+def _enter(command: list[str]) -> None:
+    """Become the command; does not return."""
+    if kind.chosen():
+        line, environment = command, kind.environment(_name())
+    else:
+        checks.ensure_host()
+        line, environment = lifecycle.inside(_paths(), command)
+    os.execvpe(line[0], line, environment)
+
+
+def _report(step: str, seconds: float) -> None:
+    console.print(f"  {step:<26}{seconds:5.1f} s")
+
+
+def _may_install(install: bool) -> bool:
+    return install or os.environ.get("CI") == "true"
+
+
+def _name() -> str:
+    return os.environ.get("CLUSTER_NAME", "controllable")
+
+
+def _paths() -> ClusterPaths:
+    return ClusterPaths.of(_name())
+
+
+_USAGE = """\
+  python -m dev.cluster enter -- kubectl get nodes     run a command with kubectl, helm and KUBECONFIG
+  python -m dev.cluster images                         build and load the project's images
+  python -m dev.cluster down                           stop it"""
+
+
+def main() -> int:
+    try:
+        app(standalone_mode=False)
+    except ClusterError as error:
+        console.print(f"[red]{error.what}[/red]" + (f"\n  → {error.remedy}" if error.remedy else ""))
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        console.print("interrupted; what was started is gone again")
+        return 130
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

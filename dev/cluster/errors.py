@@ -1,0 +1,12 @@
+"""What can go wrong, said so that the reader knows what to do next."""
+
+from __future__ import annotations
+
+
+class ClusterError(Exception):
+    """Something the user can act on: printed without a traceback, exit status 1."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(f"{what}\n  → {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy

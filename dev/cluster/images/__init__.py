@@ -1,0 +1,1 @@
+"""Container images: made, kept, and brought into a cluster's containerd."""

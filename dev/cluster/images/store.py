@@ -1,0 +1,46 @@
+"""The images in a node's containerd. Runs on the node (`ctr` on PATH, containerd's default socket)."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from dev.cluster.errors import ClusterError
+
+
+class Store:
+    def answers(self) -> bool:
+        return _ctr("version").returncode == 0
+
+    def references(self) -> set[str]:
+        return set(self._run("images", "list", "--quiet").split())
+
+    def digests(self) -> set[str]:
+        return set(self._run("content", "list", "--quiet").split())
+
+    def load_new(self, archives: Mapping[str, Path]) -> list[str]:
+        """Import the archives whose image is not there yet."""
+        present = self.references()
+        new = [reference for reference in archives if reference not in present]
+        for reference in new:
+            self.load(archives[reference])
+        return new
+
+    def load(self, archive: Path) -> None:
+        self._run("images", "import", "--local", str(archive))
+
+    def forget_containers(self) -> None:
+        """Drop what containerd knows of containers whose processes are gone."""
+        if containers := self._run("containers", "list", "--quiet").split():
+            self._run("containers", "delete", *containers)
+
+    def _run(self, *arguments: str) -> str:
+        done = _ctr(*arguments)
+        if done.returncode:
+            raise ClusterError(f"ctr {' '.join(arguments[:2])} failed: {done.stderr.strip()}")
+        return done.stdout
+
+
+def _ctr(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["ctr", "--namespace", "k8s.io", *arguments], text=True, capture_output=True)
