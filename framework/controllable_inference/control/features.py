@@ -90,6 +90,13 @@ class PathFeatures:
         self.lowest_confidence = torch.full((slots,), math.inf, dtype=torch.float64, device=device)
         self.step_hidden = torch.zeros(slots, hidden_size, device=device)
 
+    def grow(self, slots: int) -> None:
+        """Make room for `slots` paths in all; what is there stays."""
+        more = PathFeatures(slots - len(self.tokens), self.hidden_size, self.device)
+        for name, state in vars(self).items():
+            if isinstance(state, Tensor):
+                setattr(self, name, torch.cat((state, getattr(more, name))))
+
     def reset(self, slots: Sequence[int]) -> None:
         """Forget what these slots held, for new paths."""
         at = torch.tensor(slots, dtype=torch.long, device=self.device)
@@ -121,7 +128,8 @@ class PathFeatures:
         """Feature vectors of paths whose newest token ended a step; the next step begins with this call.
 
         hidden (n, hidden_size): states at the boundary tokens. groups: for each slot, the slots of all paths
-        of its request that have a token by now, itself included; ended paths count as they were when they ended.
+        of its request, itself included. Paths without an accounted token do not count; ended ones count as they
+        were when they ended.
         Returns (n, feature_dim(hidden_size)) float32.
         """
         at = torch.tensor(slots, dtype=torch.long, device=self.device)
@@ -150,7 +158,8 @@ class PathFeatures:
         size = max(map(len, groups))
         padded = torch.tensor([[*g, *[g[0]] * (size - len(g))] for g in groups], device=self.device)
         real = torch.tensor([[True] * len(g) + [False] * (size - len(g)) for g in groups], device=self.device)
-        means = self.sums[padded] / self.tokens[padded, None]  # (n, size, 3)
+        real &= self.tokens[padded] > 0
+        means = self.sums[padded] / self.tokens[padded, None].clamp_min(1)  # (n, size, 3)
         count = real.sum(1)
         of_group = (means * real[..., None]).sum(1) / count[:, None]
         own = path[:, 0, None]
@@ -163,9 +172,9 @@ class PathFeatures:
 
 @dataclass(frozen=True)
 class RecordedPath:
-    """One whole generated path, as recorded for training. T = its tokens.
+    """One whole generated path, as recorded for training. T = its tokens, the one that ended it included.
 
-    hidden (T, hidden_size): state at each generated token. statistics (T, 3): its logprob, entropy, confidence.
+    hidden (T, hidden_size): state at each token. statistics (T, 3): its logprob, entropy, confidence.
     boundaries: how many tokens had been generated at the end of each step.
     """
 
@@ -177,15 +186,16 @@ class RecordedPath:
 def features_of_recording(paths: Sequence[RecordedPath]) -> list[Tensor]:
     """Replay all paths of one request side by side, as the engine ran them (one token each a step).
 
-    Returns for each path (its boundaries, feature_dim(hidden_size)).
+    The token that ends a path is left out, for the engine never computes it.
+    Returns for each path (its boundaries before that token, feature_dim(hidden_size)).
     """
     hidden_size = paths[0].hidden.shape[1]
     state = PathFeatures(len(paths), hidden_size)
-    started = [i for i, path in enumerate(paths) if len(path.hidden)]
+    lengths = [len(path.hidden) - 1 for path in paths]
     ends = [set(path.boundaries) for path in paths]
     found: list[list[Tensor]] = [[] for _ in paths]
-    for n in range(1, max((len(p.hidden) for p in paths), default=0) + 1):
-        alive = [i for i in started if len(paths[i].hidden) >= n]
+    for n in range(1, max(lengths) + 1):
+        alive = [i for i, length in enumerate(lengths) if length >= n]
         state.update(
             torch.tensor(alive),
             torch.stack([paths[i].hidden[n - 1] for i in alive]),
@@ -193,9 +203,9 @@ def features_of_recording(paths: Sequence[RecordedPath]) -> list[Tensor]:
         )
         due = [i for i in alive if n in ends[i]]
         if due:
-            vectors = state.boundary(
-                due, torch.stack([paths[i].hidden[n - 1] for i in due]), [started for _ in due]
-            )
-            for i, vector in zip(due, vectors, strict=True):
+            hidden = torch.stack([paths[i].hidden[n - 1] for i in due])
+            for i, vector in zip(
+                due, state.boundary(due, hidden, [range(len(paths))] * len(due)), strict=True
+            ):
                 found[i].append(vector)
     return [torch.stack(f) if f else torch.zeros(0, feature_dim(hidden_size)) for f in found]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-from controllable_inference.engine.request import Result
+from controllable_inference.engine.request import FinishReason, Result
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Vote(Event):
 @dataclass(frozen=True)
 class Done(Event):
     type: ClassVar[str] = "done"
-    finish_reason: Literal["stop", "length", "cancelled"]
+    finish_reason: FinishReason
     result: Result
 
 

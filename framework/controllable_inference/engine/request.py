@@ -11,6 +11,7 @@ from controllable_inference.errors import RequestError
 
 Effort = Literal["none", "minimal", "low", "medium", "high"]
 Trace = Literal["none", "summary", "full"]
+FinishReason = Literal["stop", "length", "cancelled"]
 Fate = Literal["kept", "pruned", "stopped", "cancelled"]
 
 EFFORT_COEFFICIENTS: dict[str, float] = {"none": 0.0, "minimal": 0.25, "low": 0.5, "medium": 1.0, "high": 2.0}
@@ -153,16 +154,18 @@ class Usage:
 class Result:
     """The outcome of one request.
 
-    answer: the voted answer, extracted (what is inside \\boxed{} if anything is), "" if no path came to one.
+    answer: the voted answer, extracted (what is inside \\boxed{} if anything is).
     content: what a reader is shown: the winning path's text after its thinking segment.
     text: the winning path's whole text. confidence: the winner's share of all voting weight, in [0, 1].
+    Where no path came to its natural end, confidence is 0, finish_reason is length, and the others are what the
+    first path with something to show had come to, or "".
     """
 
     answer: str
     text: str
     confidence: float
     content: str = ""
-    finish_reason: str = "stop"
+    finish_reason: FinishReason = "stop"
     paths: list[PathResult] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 

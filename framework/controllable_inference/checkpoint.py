@@ -1,0 +1,101 @@
+"""From a folder or a repository id to a loaded model and tokenizer. Weights are safetensors or GGUF, never pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from controllable_inference.engine import attention
+from controllable_inference.errors import ModelLoadError, ModelNotFound
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
+
+
+def find(path_or_repo: str | Path, revision: str | None = None, token: str | None = None) -> Path:
+    """Folder of the checkpoint, downloaded from the Hugging Face Hub unless it is a local one.
+
+    Raises ModelNotFound, saying where it was looked for.
+    """
+    folder = Path(path_or_repo)
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(
+            snapshot_download(str(path_or_repo), revision=revision, token=token, allow_patterns=list(WANTED))
+        )
+    except HFValidationError as error:
+        raise ModelNotFound(f"{path_or_repo} is neither a folder nor a repository id") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelNotFound(
+            f"{path_or_repo} is not a folder here, and the Hugging Face Hub gave no such repository: {error}"
+        ) from error
+
+
+def load(
+    folder: Path, precision: Precision = "auto", gguf_file: str | None = None, device: str | None = None
+) -> tuple[Any, Any]:
+    """(model in evaluation mode with the engine's attention, tokenizer).
+
+    precision auto: float32 on the CPU, the checkpoint's own on a GPU. device: CUDA if there is one.
+    Raises ModelLoadError with the reason.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype: Any = (
+        ("auto" if device != "cpu" else torch.float32) if precision == "auto" else getattr(torch, precision)
+    )
+    source: dict[str, Any] = {"trust_remote_code": False}
+    if gguf_file is not None:
+        source["gguf_file"] = gguf_file
+    else:
+        _check_weights(folder)
+        source["use_safetensors"] = True
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, **{k: v for k, v in source.items() if k != "use_safetensors"}
+        )
+        _check_architecture(folder, config)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, **{k: v for k, v in source.items() if k != "use_safetensors"}
+        )
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation=attention.NAME, output_loading_info=True, **source
+        )
+    except ModelLoadError:
+        raise
+    except Exception as error:  # transformers raises many kinds, and each is about this checkpoint
+        raise ModelLoadError(f"{folder} can't be loaded: {error}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise ModelLoadError(f"{folder} lacks weights the architecture needs: {', '.join(missing[:5])}")
+    if not getattr(model, "_supports_attention_backend", False):
+        raise ModelLoadError(f"{folder}: {type(model).__name__} does not let its attention be replaced")
+    return model.eval().to(device), tokenizer
+
+
+def _check_weights(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelLoadError(f"{folder} has no config.json; it is not a Hugging Face checkpoint")
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(p.name for pattern in PICKLED for p in folder.glob(pattern))
+    if pickled:
+        raise ModelLoadError(
+            f"{folder} holds pickled weights only ({pickled[0]}), and loading a pickle runs whatever code is in it; "
+            "convert them to safetensors"
+        )
+    raise ModelLoadError(f"{folder} holds no safetensors weights")
+
+
+def _check_architecture(folder: Path, config: Any) -> None:
+    foreign = set(getattr(config, "layer_types", None) or ()) - ATTENTION_LAYERS
+    if foreign:
+        raise ModelLoadError(
+            f"{folder}: layers of type {', '.join(sorted(foreign))} have no paged cache here"
+        )

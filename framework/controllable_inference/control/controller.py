@@ -1,0 +1,110 @@
+"""Controllers decide how much a request may compute, which paths go on, and what the answer is.
+
+Everything the engine does of its own accord is mechanism; every choice is a controller's. The one shipped here is
+gate + budget + vote; each baseline (`baselines`) is another on the same engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from controllable_inference.control.allocation import BudgetRule, allocate
+from controllable_inference.control.budget import BudgetPredictor
+from controllable_inference.control.features import RANK, STATISTICS
+from controllable_inference.control.views import Answer, Decision, Plan, PromptView, Prune, RequestView, Stop
+from controllable_inference.control.vote import is_settled, one_each, tally, vote
+
+
+class Controller(Protocol):
+    """Pure: same view, same decision. One controller serves many requests at once, from the engine's thread."""
+
+    most_paths: int
+    """Upper bound of the paths that a plan of its may have running at once."""
+    needs_prompt_hidden: bool
+    """Whether `plan` wants the prompt's hidden states."""
+    needs_features: bool
+    """Whether `score` is to be called; without, paths have no features and no scores."""
+
+    def plan(self, prompt: PromptView) -> Plan:
+        """Once, when the prompt has been computed."""
+
+    def score(self, features: Tensor) -> Tensor:
+        """features (n, feature_dim): every path of every request at a boundary in this step -> (n,) in [0, 1]."""
+
+    def decide(self, request: RequestView) -> list[Decision]:
+        """When a path of the request has ended a step or has finished. No decision means: go on."""
+
+    def answer(self, request: RequestView) -> Answer:
+        """Once, when nothing of the request runs any more."""
+
+
+def confidence_rank(features: Tensor) -> Tensor:
+    """Score for a model without a trained gate: the path's rank in mean log-probability among its siblings.
+
+    Calibrated by construction: under threshold t, a share t of a request's paths, counting those already gone.
+    """
+    return features[:, features.shape[1] - len(STATISTICS) + RANK]
+
+
+class GatedController:
+    """Prune by score at step boundaries, stop once the vote is settled, vote weighted by score.
+
+    score: (n, features) -> (n,) in [0, 1]. weighted: whether scores estimate correctness, and so weigh votes.
+    threshold None switches pruning off.
+    """
+
+    def __init__(
+        self,
+        rule: BudgetRule,
+        score: Callable[[Tensor], Tensor],
+        *,
+        threshold: float | None = 0.3,
+        min_keep: int = 2,
+        min_steps: int = 2,
+        weighted: bool = True,
+        predictor: BudgetPredictor | None = None,
+    ) -> None:
+        self.rule = rule
+        self.threshold = threshold
+        self.min_keep = min_keep
+        self.min_steps = min_steps
+        self.predictor = predictor
+        self.most_paths = rule.max_paths
+        self.needs_prompt_hidden = predictor is not None
+        self.needs_features = threshold is not None or weighted
+        self._score = score
+        self._weight = (lambda p: 1.0 if p.score is None else p.score) if weighted else one_each
+
+    def plan(self, prompt: PromptView) -> Plan:
+        predicted = 1.0
+        if self.predictor is not None and prompt.hidden is not None:
+            with torch.inference_mode():
+                predicted = float(self.predictor(prompt.hidden.float()[None])[0])
+        return allocate(prompt, self.rule, predicted)
+
+    def score(self, features: Tensor) -> Tensor:
+        return self._score(features)
+
+    def decide(self, request: RequestView) -> list[Decision]:
+        running = request.running
+        if running and is_settled(tally(request.paths, self._weight), len(running)):
+            return [Stop("decided")]
+        if self.threshold is None:
+            return []
+        doomed = sorted(
+            (p.score, p.index)
+            for p in running
+            if p.at_boundary
+            and p.steps >= self.min_steps
+            and p.score is not None
+            and p.score <= self.threshold
+        )
+        spare = len(running) + len(request.finished) - self.min_keep
+        return [Prune(index) for _, index in doomed[: max(0, spare)]]
+
+    def answer(self, request: RequestView) -> Answer:
+        return vote(request.paths, self._weight)

@@ -1,0 +1,96 @@
+"""From control.json and an operator's settings to the controller of one model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from controllable_inference.control.allocation import BudgetRule
+from controllable_inference.control.budget import BudgetPredictor
+from controllable_inference.control.calibration import Calibration
+from controllable_inference.control.config import (
+    CONTROL_FILE,
+    BudgetConfig,
+    ControlConfig,
+    ControlSettings,
+    GateConfig,
+)
+from controllable_inference.control.controller import GatedController, confidence_rank
+from controllable_inference.control.features import feature_dim
+from controllable_inference.control.gate import PathGate
+from controllable_inference.errors import ControlConfigError
+
+log = logging.getLogger(__name__)
+
+
+def load_controller(
+    folder: Path, config: ControlConfig | None, settings: ControlSettings, hidden_size: int, thinks: bool
+) -> GatedController:
+    """hidden_size: the model's. thinks: whether it has a thinking segment that fast mode can skip.
+
+    Raises ControlConfigError when gate or budget were trained for another model.
+    """
+    gate = config.gate if config else None
+    budget = config.budget if config else None
+    if gate is None and settings.path_pruning.enabled:
+        log.warning("%s has no gate in %s: paths are pruned by confidence rank", folder, CONTROL_FILE)
+    predictor = None
+    if budget is not None and settings.compute_budget.enabled:
+        predictor = _load_budget(folder, budget, hidden_size)
+    threshold = settings.path_pruning.threshold
+    if threshold is None:
+        threshold = gate.threshold if gate else GateConfig(hidden_dim=1).threshold
+    return GatedController(
+        budget_rule(budget, settings, thinks),
+        _load_gate(folder, gate, hidden_size) if gate else confidence_rank,
+        threshold=threshold if settings.path_pruning.enabled else None,
+        min_keep=gate.min_keep if gate else 2,
+        min_steps=gate.min_steps if gate else 2,
+        weighted=gate is not None,
+        predictor=predictor,
+    )
+
+
+def budget_rule(budget: BudgetConfig | None, settings: ControlSettings, thinks: bool) -> BudgetRule:
+    """What the model was trained for, within what the operator allows."""
+    allowed = settings.compute_budget
+    trained = budget or BudgetConfig(input_dim=1, base_tokens=allowed.max_tokens)
+    return BudgetRule(
+        base_paths=trained.base_paths,
+        base_tokens=min(trained.base_tokens, allowed.max_tokens),
+        max_paths=settings.path_pruning.max_paths,
+        min_coefficient=allowed.min_coefficient,
+        max_coefficient=allowed.max_coefficient,
+        fast_threshold=trained.fast_threshold,
+        min_token_share=trained.min_token_share,
+        can_be_fast=thinks,
+    )
+
+
+def _load_gate(folder: Path, config: GateConfig, hidden_size: int) -> Callable[[Tensor], Tensor]:
+    expected = feature_dim(hidden_size)
+    if config.hidden_dim != expected:
+        raise ControlConfigError(
+            f"{folder / CONTROL_FILE}: gate.hidden_dim is {config.hidden_dim}, but paths of this model have features "
+            f"of length {expected} (hidden size {hidden_size}); the gate was trained for another model"
+        )
+    gate = PathGate.load(folder / config.weights, config.hidden_dim, config.threshold)
+    calibrate = Calibration.of(config.calibration) if config.calibration else None
+
+    def score(features: Tensor) -> Tensor:
+        raw = gate(features.to(next(gate.parameters()).device)[None])[0]
+        return calibrate(raw) if calibrate else raw
+
+    return score
+
+
+def _load_budget(folder: Path, config: BudgetConfig, hidden_size: int) -> BudgetPredictor:
+    if config.input_dim != hidden_size:
+        raise ControlConfigError(
+            f"{folder / CONTROL_FILE}: budget.input_dim is {config.input_dim}, but this model's hidden states have "
+            f"size {hidden_size}; the budget predictor was trained for another model"
+        )
+    return BudgetPredictor.load(folder / config.weights, config.input_dim, config.hidden_dim)

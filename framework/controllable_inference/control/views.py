@@ -1,0 +1,113 @@
+"""What a controller sees, and what it may answer. Values only: a controller never touches the engine's state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from controllable_inference.engine.request import RequestBudget, SamplingParams
+
+Mode = Literal["slow", "fast"]
+
+
+@dataclass(frozen=True)
+class PromptView:
+    """A request whose prompt has just been computed.
+
+    hidden (tokens, hidden size): final hidden states of the prompt, only for a controller that asked for them.
+    room: tokens that still fit behind the prompt, in the model's context and in the KV cache.
+    """
+
+    tokens: int
+    hidden: Tensor | None
+    room: int
+    sampling: SamplingParams
+    budget: RequestBudget
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request gets: `paths` at once, `token_cap` tokens for each, thinking (slow) or not (fast).
+
+    max_paths: most paths that may ever run at once, for controllers that spawn; `paths` if not given.
+    """
+
+    paths: int
+    token_cap: int
+    mode: Mode = "slow"
+    coefficient: float = 1.0
+    limited_by: str = "model"
+    max_paths: int | None = None
+
+    @property
+    def most_paths(self) -> int:
+        return max(self.paths, self.max_paths or 0)
+
+
+@dataclass(frozen=True)
+class PathView:
+    """One path. state: running, or its fate. key: `normalise(answer)`, by which equal answers meet."""
+
+    index: int
+    state: Literal["running", "kept", "pruned", "stopped", "cancelled"]
+    tokens: int
+    steps: int
+    score: float | None
+    at_boundary: bool = False
+    answer: str | None = None
+    key: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class RequestView:
+    plan: Plan
+    paths: tuple[PathView, ...]
+
+    @property
+    def running(self) -> list[PathView]:
+        return [p for p in self.paths if p.state == "running"]
+
+    @property
+    def finished(self) -> list[PathView]:
+        """Paths that came to their natural end or their token cap, with or without an answer."""
+        return [p for p in self.paths if p.state == "kept"]
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Drop one running path; it has no vote."""
+
+    path: int
+    reason: str = "gate"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the request now: what still runs is stopped, what has finished is voted on."""
+
+    reason: str = "decided"
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Start more paths of the same prompt, as far as the plan's `max_paths` allows."""
+
+    paths: int = 1
+
+
+Decision = Prune | Stop | Spawn
+
+
+@dataclass(frozen=True)
+class Answer:
+    """winner: index of the path whose text is shown, None if there is nothing to show.
+
+    confidence: the winning answer's share of all weight. weights: weight by answer.
+    """
+
+    winner: int | None
+    confidence: float
+    weights: dict[str, float]

@@ -1,0 +1,258 @@
+"""The engine as others see it: submit requests from any thread, get events; one thread owns the model."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from controllable_inference.control.controller import Controller
+from controllable_inference.engine.block_manager import BlockManager
+from controllable_inference.engine.core import EngineCore
+from controllable_inference.engine.events import Done, Event, Failed
+from controllable_inference.engine.kv_cache import KVCache, block_bytes
+from controllable_inference.engine.metrics import EngineStats, Metrics, Observer
+from controllable_inference.engine.model_runner import ModelRunner
+from controllable_inference.engine.path import PathGroup
+from controllable_inference.engine.prompt import PromptRenderer
+from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
+from controllable_inference.engine.scheduler import Scheduler
+from controllable_inference.engine.vocabulary import Vocabulary
+from controllable_inference.errors import EngineClosed, EngineDead, QueueFull, RequestError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Limits of one engine.
+
+    max_rows: most paths computed in one step. max_step_tokens: most tokens of one step, prompts included.
+    kv_blocks: blocks of the KV cache, None for as many as a quarter of the memory holds (CPU, 2 GiB at most) or
+    80 % of what is free (CUDA), and no more than max_rows full contexts take.
+    """
+
+    max_concurrent_requests: int = 64
+    queue_size: int = 256
+    queue_timeout: float = 30.0
+    max_rows: int = 256
+    max_step_tokens: int = 2048
+    block_size: int = 16
+    kv_blocks: int | None = None
+
+
+class RequestHandle:
+    def __init__(self, engine: Engine, group: PathGroup) -> None:
+        self._engine = engine
+        self._group = group
+        self.id = group.id
+
+    def cancel(self) -> None:
+        """From any thread, at any time; the request ends with Done("cancelled") unless it has ended already."""
+        self._engine._commands.put(("cancel", self._group))
+
+
+class Engine:
+    """model: a transformers causal language model with attention set to ours (`model.load` does so)."""
+
+    def __init__(
+        self,
+        model: Any,
+        prompts: PromptRenderer,
+        vocabulary: Vocabulary,
+        controller: Controller,
+        config: EngineConfig | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.config = config = config or EngineConfig()
+        self.prompts = prompts
+        self.vocabulary = vocabulary
+        self.controller = controller
+        self.metrics = Metrics(observer)
+        self._runner = ModelRunner(model)
+        self.context = int(getattr(model.config, "max_position_embeddings", 0) or 2**20)
+        blocks = config.kv_blocks or _default_blocks(model, config, self.context)
+        self._cache = KVCache(model.config, blocks, config.block_size, model.dtype, self._runner.device)
+        # one block is spare, for the copy of a prompt's last block that a path writes into
+        self.room = min(self.context, (blocks - 1) * config.block_size)
+        self._lock = threading.Lock()
+        self._in_flight: dict[int, PathGroup] = {}
+        self._thread: threading.Thread | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        blocks = BlockManager(self._cache.data.shape[2], self.config.block_size)
+        limits = self.config
+        self._core = EngineCore(
+            self._runner,
+            self._cache,
+            Scheduler(blocks, limits.max_concurrent_requests, limits.max_rows, limits.max_step_tokens),
+            self.vocabulary,
+            self.metrics,
+            time.monotonic,
+            self.room,
+            limits.queue_timeout,
+        )
+        self._commands: queue.SimpleQueue[tuple[str, PathGroup | None]] = queue.SimpleQueue()
+        self._closing_at: float | None = None
+        self._error: BaseException | None = None
+
+    # for any thread
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take requests: neither dead nor shut down."""
+        return self._error is None and self._closing_at is None
+
+    def submit(
+        self,
+        prompt: str | Messages,
+        sampling: SamplingParams | None = None,
+        budget: RequestBudget | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+        *,
+        controller: Controller | None = None,
+        streaming: bool = True,
+    ) -> RequestHandle:
+        """Queue a request. `on_event` is called from the engine's thread; the last event is Done or Failed.
+
+        streaming False leaves out Leading and Delta of running paths. `controller` takes the engine's own's place.
+        Raises RequestError, QueueFull, EngineDead, EngineClosed.
+        """
+        sampling, budget = sampling or SamplingParams(), budget or RequestBudget()
+        controller = controller or self.controller
+        ids = self.prompts.encode(prompt)
+        longest = max(map(len, ids))
+        if longest >= self.room:
+            raise RequestError(
+                "prompt",
+                f"has {longest} tokens, of {self.room} that fit; at least one must be left to generate",
+            )
+        group = PathGroup(
+            ids,
+            sampling,
+            budget,
+            controller,
+            on_event,
+            streaming,
+            secrets.randbits(63) if sampling.seed is None else sampling.seed,
+            time.monotonic(),
+            min(controller.most_paths, budget.max_paths or controller.most_paths, self.config.max_rows),
+        )
+        group.on_event = lambda event: self._pass_on(group.id, event, on_event)
+        with self._lock:
+            self._check_open()
+            limit = self.config.max_concurrent_requests + self.config.queue_size
+            if len(self._in_flight) >= limit:
+                self.metrics.count("controllable_requests_total", outcome="rejected")
+                raise QueueFull(f"{limit} requests are running or waiting already; try again later")
+            self._in_flight[group.id] = group
+            self._commands.put(("add", group))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+                self._thread.start()
+        return RequestHandle(self, group)
+
+    def stats(self) -> EngineStats:
+        scheduler = self._core.scheduler
+        running = len(scheduler.running)
+        return EngineStats(
+            self.alive,
+            running,
+            max(0, len(self._in_flight) - running),
+            scheduler.blocks.used,
+            scheduler.blocks.free,
+            self._core.steps,
+            dict(self.metrics.totals),
+        )
+
+    def restart(self) -> None:
+        """Begin again after EngineDead, with empty queue and cache. Does nothing to a living engine."""
+        with self._lock:
+            if self._error is not None:
+                self._thread = None
+                self._begin()
+
+    def shutdown(self, drain_timeout: float = 0.0) -> None:
+        """Take no more requests, give those in flight `drain_timeout` seconds, cancel the rest. Idempotent."""
+        with self._lock:
+            if self._closing_at is None:
+                self._closing_at = time.monotonic() + drain_timeout
+            thread = self._thread
+        self._commands.put(("wake", None))
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _check_open(self) -> None:
+        if self._error is not None:
+            raise EngineDead(f"the engine ended by {self._error!r}; restart it") from self._error
+        if self._closing_at is not None:
+            raise EngineClosed("the engine is shutting down")
+
+    def _pass_on(self, id_: int, event: Event, on_event: Callable[[Event], None]) -> None:
+        if isinstance(event, Done | Failed):
+            with self._lock:
+                self._in_flight.pop(id_, None)
+        on_event(event)
+
+    # the engine's thread
+
+    def _run(self) -> None:
+        core = self._core
+        try:
+            while True:
+                self._obey(core)
+                if self._closing_at is not None:
+                    if time.monotonic() >= self._closing_at:
+                        for group in core.groups:
+                            core.cancel(group)
+                    if not core.groups and self._commands.empty():
+                        return
+                if core.groups:
+                    core.step()
+        except BaseException as error:
+            self._die(error)
+
+    def _obey(self, core: EngineCore) -> None:
+        """Carry out commands; with nothing to compute, wait for one."""
+        wait = not core.groups and self._closing_at is None
+        while wait or not self._commands.empty():
+            what, group = self._commands.get()
+            wait = False
+            if what == "add" and group is not None:
+                core.add(group)
+            elif what == "cancel" and group is not None:
+                core.cancel(group)
+
+    def _die(self, error: BaseException) -> None:
+        log.critical("the engine's thread ended by an unexpected error", exc_info=error)
+        with self._lock:
+            self._error = error
+            lost, self._in_flight = list(self._in_flight.values()), {}
+        for group in lost:
+            self.metrics.count("controllable_requests_total", outcome="failed")
+            try:
+                group.on_event(Failed("EngineDead", f"the engine ended by {type(error).__name__}; try again"))
+            except Exception:
+                log.exception("the receiver of request %d's events failed", group.id)
+
+
+def _default_blocks(model: Any, config: EngineConfig, context: int) -> int:
+    size = block_bytes(model.config, config.block_size, model.dtype)
+    if model.device.type == "cuda":
+        memory = int(torch.cuda.mem_get_info(model.device)[0] * 0.8)
+    else:
+        memory = min(2 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+    useful = config.max_rows * -(-context // config.block_size)
+    blocks = min(memory // size, useful)
+    if blocks < 2:
+        raise MemoryError(f"{memory} bytes hold no KV cache: one block takes {size}")
+    return blocks

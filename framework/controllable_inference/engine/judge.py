@@ -1,0 +1,113 @@
+"""The control loop's engine side: statistics of running paths, scores at step boundaries, decisions carried out."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from controllable_inference.control.controller import Controller
+from controllable_inference.control.features import PathFeatures, TokenStatistics
+from controllable_inference.control.views import Prune, Spawn, Stop
+from controllable_inference.engine.lifecycle import Lifecycle
+from controllable_inference.engine.path import Path, PathGroup
+from controllable_inference.errors import ControlConfigError
+
+
+class Judge:
+    """spawns: what decisions asked for and the engine is to start, by request."""
+
+    def __init__(self, lifecycle: Lifecycle, slots: int, hidden_size: int, device: torch.device) -> None:
+        self.lifecycle = lifecycle
+        self.spawns: dict[PathGroup, int] = {}
+        self.features = PathFeatures(slots, hidden_size, device)
+        self.newest = torch.zeros(slots, 3, device=device)  # statistics of tokens that are yet to be computed
+        self._free = list(range(slots))
+
+    def slot(self) -> int:
+        if not self._free:
+            size = len(self.newest)
+            self.features.grow(2 * size)
+            self.newest = torch.cat((self.newest, torch.zeros_like(self.newest)))
+            self._free = list(range(size, 2 * size))
+        slot = self._free.pop()
+        self.features.reset([slot])
+        return slot
+
+    def release(self, group: PathGroup) -> None:
+        self._free += [p.slot for p in group.paths]
+        self.spawns.pop(group, None)
+
+    def take_spawns(self) -> list[tuple[PathGroup, int]]:
+        spawns, self.spawns = list(self.spawns.items()), {}
+        return spawns
+
+    def drawn(self, paths: Sequence[Path], statistics: TokenStatistics) -> None:
+        """Keep the statistics of just drawn tokens until their hidden states are known."""
+        slots = torch.tensor([p.slot for p in paths], device=self.newest.device)
+        self.newest.index_copy_(0, slots, torch.stack(statistics, dim=1))
+
+    def computed(self, paths: Sequence[Path], hidden: Tensor) -> None:
+        """hidden (paths, hidden size): states at the newest token of each. Score and decide where it ended a step."""
+        rows = [at for at, p in enumerate(paths) if p.group.controller.needs_features]
+        if rows:
+            slots = torch.tensor([paths[at].slot for at in rows], device=hidden.device)
+            self.features.update(
+                slots, hidden if len(rows) == len(paths) else hidden[rows], self.newest[slots]
+            )
+        ends_step = self.lifecycle.vocabulary.delimiters.ends_step
+        due = [at for at, p in enumerate(paths) if p.stepping and ends_step(p.tokens[-1])]
+        for at in due:
+            paths[at].steps += 1
+            paths[at].at_boundary = True
+        if scored := [at for at in due if paths[at].group.controller.needs_features]:
+            self._score([paths[at] for at in scored], hidden[scored])
+        self.decide(dict.fromkeys(paths[at].group for at in due))
+        for at in due:
+            paths[at].at_boundary = False
+
+    def _score(self, paths: Sequence[Path], hidden: Tensor) -> None:
+        """All paths at a boundary in this step, of all requests, in one pass for each controller."""
+        siblings = [[p.slot for p in path.group.paths] for path in paths]
+        features = self.features.boundary([p.slot for p in paths], hidden, siblings)
+        by_controller: dict[int, list[int]] = defaultdict(list)
+        for at, path in enumerate(paths):
+            by_controller[id(path.group.controller)].append(at)
+        for rows in by_controller.values():
+            self._score_with(paths[rows[0]].group.controller, [paths[at] for at in rows], features[rows])
+
+    def _score_with(self, controller: Controller, paths: Sequence[Path], features: Tensor) -> None:
+        try:
+            with torch.inference_mode():
+                scores = controller.score(features).tolist()
+            if len(scores) != len(paths) or not all(0 <= s <= 1 for s in scores):
+                raise ControlConfigError(
+                    f"{type(controller).__name__} gave scores outside [0, 1] or not one a path: {scores}; "
+                    "the gate's weights do not fit this model"
+                )
+        except Exception as error:
+            for group in dict.fromkeys(p.group for p in paths):
+                self.lifecycle.fail(group, error)
+            return
+        for path, score in zip(paths, scores, strict=True):
+            path.score = score
+            self.lifecycle.gated(path, score)
+
+    def decide(self, groups: Iterable[PathGroup]) -> None:
+        """Ask each request's controller, and do as it says."""
+        for group in groups:
+            if not self.lifecycle.is_here(group):
+                continue
+            ask = functools.partial(group.controller.decide, group.view())
+            for decision in self.lifecycle.ask(group, ask) or ():
+                match decision:
+                    case Prune(path, reason) if path < len(group.paths) and group.paths[path].running:
+                        self.lifecycle.end_path(group.paths[path], "pruned", reason)
+                    case Stop(reason):
+                        self.lifecycle.complete(group, reason)
+                        break
+                    case Spawn(count):
+                        self.spawns[group] = self.spawns.get(group, 0) + count

@@ -1,0 +1,134 @@
+"""How paths and requests end, and who is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from controllable_inference.control.answer import extract_answer
+from controllable_inference.control.views import Answer
+from controllable_inference.engine import events
+from controllable_inference.engine.metrics import Metrics
+from controllable_inference.engine.outcome import NATURAL, result_of
+from controllable_inference.engine.path import Path, PathGroup
+from controllable_inference.engine.request import Fate
+from controllable_inference.engine.scheduler import Scheduler
+from controllable_inference.engine.stream import stream
+from controllable_inference.engine.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Lifecycle:
+    """Everything that leaves the engine goes through here: events, metrics, freed blocks, freed slots."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        vocabulary: Vocabulary,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        on_release: Callable[[PathGroup], None],
+    ) -> None:
+        self.scheduler = scheduler
+        self.vocabulary = vocabulary
+        self.metrics = metrics
+        self.clock = clock
+        self._on_release = on_release
+
+    def is_here(self, group: PathGroup) -> bool:
+        return group in self.scheduler.running or group in self.scheduler.waiting
+
+    # paths
+
+    def started(self, path: Path) -> None:
+        self._trace(path.group, events.PathStarted(path.index))
+
+    def gated(self, path: Path, score: float) -> None:
+        self.metrics.observe("controllable_gate_score", score)
+        self._trace(path.group, events.PathGated(path.index, score, len(path.tokens), path.steps))
+
+    def end_path(self, path: Path, fate: Fate, reason: str) -> None:
+        """Give it its fate, its text and answer; free its blocks at once; tell."""
+        path.fate, path.reason = fate, reason
+        self.scheduler.blocks.free_table(path.table)
+        group, words = path.group, self.vocabulary
+        tokens = path.tokens[:-1] if reason == "eos" else path.tokens
+        path.text = words.cut(words.detokenizer.after(group.prompt, tokens), group)
+        path.growing = None
+        self.metrics.count("controllable_paths_total", fate=fate)
+        self.metrics.count("controllable_budget_tokens_total", len(path.tokens), kind="used")
+        if fate == "kept":
+            if reason in NATURAL:  # what its cap has cut off has no vote
+                path.answer = extract_answer(path.text, words.thought_end(group))
+                if path.answer is None and words.lenient:
+                    # a model that need not think is taken at its word when it ends without having thought
+                    path.answer = extract_answer(path.text, None)
+            self._trace(group, events.PathFinished(path.index, reason, path.answer, len(path.tokens)))
+        elif fate == "pruned":
+            self._trace(group, events.PathPruned(path.index, reason, path.score, len(path.tokens)))
+        else:
+            self._trace(group, events.PathStopped(path.index, reason, len(path.tokens)))
+
+    # requests
+
+    def complete(self, group: PathGroup, reason: str) -> None:
+        """Stop what still runs, vote, and send the result. reason: finished, decided, deadline, cancelled, ..."""
+        cancelled = reason == "cancelled"
+        for path in group.running_paths:
+            self.end_path(path, "cancelled" if cancelled else "stopped", reason)
+        answer: Answer | None = Answer(None, 0.0, {})
+        if not cancelled:
+            answer = self.ask(group, lambda: group.controller.answer(group.view()))
+        if answer is None:
+            return
+        now = self.clock()
+        result = result_of(group, answer, reason, self.vocabulary.thought_end(group), now)
+        self._release(group)
+        self.stream(group)
+        if not cancelled:
+            self._trace(group, events.Vote(result.answer, result.confidence, answer.weights, reason))
+            sent = group.sent_answer
+            if len(result.content) > sent:
+                index = answer.winner if answer.winner is not None else group.leader or 0
+                self._emit(group, events.Delta(index, "answer", result.content[sent:]))
+        self.metrics.count("controllable_requests_total", outcome="cancelled" if cancelled else "completed")
+        self.metrics.count("controllable_tokens_total", result.usage.tokens_saved, kind="saved")
+        self.metrics.observe("controllable_request_duration_seconds", now - group.submitted_at)
+        self._emit(group, events.Done(result.finish_reason, result))
+
+    def fail(self, group: PathGroup, error: BaseException, outcome: str = "failed") -> None:
+        self._release(group)
+        self.metrics.count("controllable_requests_total", outcome=outcome)
+        self.metrics.observe("controllable_request_duration_seconds", self.clock() - group.submitted_at)
+        self._emit(group, events.Failed(type(error).__name__, str(error)))
+
+    def ask(self, group: PathGroup, question: Callable[[], T]) -> T | None:
+        """A controller's word; None where it raised, which fails its request and no other."""
+        try:
+            return question()
+        except Exception as error:
+            log.exception("controller %s failed request %d", type(group.controller).__name__, group.id)
+            self.fail(group, error)
+            return None
+
+    def stream(self, group: PathGroup) -> None:
+        if group.streaming and group.plan is not None:
+            for event in stream(group, self.vocabulary.thought_end(group)):
+                self._emit(group, event)
+
+    def _release(self, group: PathGroup) -> None:
+        self.scheduler.release(group)
+        self._on_release(group)
+
+    def _trace(self, group: PathGroup, event: events.Event) -> None:
+        if group.budget.trace != "none":
+            self._emit(group, event)
+
+    def _emit(self, group: PathGroup, event: events.Event) -> None:
+        try:
+            group.on_event(event)
+        except Exception:  # one client's trouble must not end the others' requests
+            log.exception("the receiver of request %d's events failed on %s", group.id, event.type)

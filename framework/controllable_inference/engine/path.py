@@ -1,0 +1,141 @@
+"""A request inside the engine: a prompt, and the paths that continue it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from controllable_inference.control.answer import normalise
+from controllable_inference.control.controller import Controller
+from controllable_inference.control.views import PathView, Plan, RequestView
+from controllable_inference.engine.detokenizer import GrowingText
+from controllable_inference.engine.events import Event
+from controllable_inference.engine.prompt import PromptIds
+from controllable_inference.engine.request import Fate, RequestBudget, SamplingParams
+
+_ids = itertools.count()
+
+
+@dataclass(eq=False)
+class Path:
+    """One reasoning path. It runs while `fate` is None.
+
+    computed: positions whose keys and values are in the cache, the prompt's included.
+    key: of its random numbers. slot: where its running statistics are kept. stepping: its steps are watched, which
+    ends with its thinking segment.
+    """
+
+    group: PathGroup
+    index: int
+    key: int
+    slot: int
+    table: list[int]
+    computed: int
+    stepping: bool
+    tokens: list[int] = field(default_factory=list)
+    steps: int = 0
+    score: float | None = None
+    at_boundary: bool = False
+    reasoning_tokens: int = 0
+    fate: Fate | None = None
+    reason: str = ""
+    text: str = ""
+    answer: str | None = None
+    growing: GrowingText | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.fate is None
+
+    @property
+    def caught_up(self) -> bool:
+        """Only its newest token is still to be computed."""
+        return self.computed == len(self.group.prompt) + len(self.tokens) - 1
+
+    def view(self) -> PathView:
+        return PathView(
+            self.index,
+            self.fate or "running",
+            len(self.tokens),
+            self.steps,
+            self.score,
+            self.at_boundary,
+            self.answer,
+            None if self.answer is None else normalise(self.answer),
+            self.reason,
+        )
+
+
+@dataclass(eq=False)
+class PathGroup:
+    """One request and all its paths, which advance side by side: all of them take part in a step, or none.
+
+    prompt: the ids being continued (slow or fast). prompt_logits (vocabulary,): what every path's first token is
+    drawn from. starting: paths that still have no token. row_bound: most rows it can take before it has a plan.
+    """
+
+    ids: PromptIds
+    sampling: SamplingParams
+    budget: RequestBudget
+    controller: Controller
+    on_event: Callable[[Event], None]
+    streaming: bool
+    seed: int
+    submitted_at: float
+    row_bound: int
+    id: int = field(default_factory=lambda: next(_ids))
+    prompt: list[int] = field(default_factory=list)
+    prompt_table: list[int] = field(default_factory=list)
+    prompt_computed: int = 0
+    prompt_hidden: list[Tensor] = field(default_factory=list)
+    prompt_logits: Tensor | None = None
+    plan: Plan | None = None
+    paths: list[Path] = field(default_factory=list)
+    starting: list[Path] = field(default_factory=list)
+    admitted_at: float | None = None
+    first_token_at: float | None = None
+    leader: int | None = None
+    sent: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _finished: int = 0
+
+    def __post_init__(self) -> None:
+        self.prompt = self.prompt or self.ids.slow
+
+    @property
+    def deadline_at(self) -> float | None:
+        return None if self.budget.deadline is None else self.submitted_at + self.budget.deadline
+
+    @property
+    def prompt_done(self) -> bool:
+        return self.prompt_computed == len(self.prompt)
+
+    @property
+    def running_paths(self) -> list[Path]:
+        return [p for p in self.paths if p.fate is None]
+
+    @property
+    def rows(self) -> int:
+        """Rows to hold for it: its running paths, or as many as it may come to have."""
+        if self.plan is None:
+            return self.row_bound
+        if self.plan.most_paths > self.plan.paths:
+            return self.plan.most_paths
+        return len(self.running_paths)
+
+    @property
+    def sent_answer(self) -> int:
+        """Characters of the answer that have been streamed already."""
+        return max((content for _, content in self.sent.values()), default=0)
+
+    def take_finished(self) -> bool:
+        """Whether paths have finished since the last time this was asked."""
+        finished = sum(p.fate == "kept" for p in self.paths)
+        before, self._finished = self._finished, finished
+        return finished > before
+
+    def view(self) -> RequestView:
+        assert self.plan is not None
+        return RequestView(self.plan, tuple(p.view() for p in self.paths))

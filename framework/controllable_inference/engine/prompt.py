@@ -1,0 +1,80 @@
+"""From a prompt or chat messages to token ids, with and without a thinking segment."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NamedTuple
+
+from controllable_inference.engine.request import Messages
+from controllable_inference.errors import RequestError
+
+
+class PromptIds(NamedTuple):
+    """slow: the prompt as it is. fast: the prompt with thinking skipped, equal to slow where that is impossible."""
+
+    slow: list[int]
+    fast: list[int]
+
+
+class PromptRenderer:
+    """Thread-safe.
+
+    think_end: text that ends a thinking segment, None for a model without one.
+    fast_prefix: what to append to skip thinking, None to work it out from the template's own behaviour.
+    """
+
+    def __init__(self, tokenizer: Any, think_end: str | None, fast_prefix: str | None) -> None:
+        self.tokenizer = tokenizer
+        self.think_end = think_end
+        self.fast_prefix = fast_prefix
+        self._lock = threading.Lock()
+
+    def render(self, prompt: str | Messages, thinking: bool = True) -> str:
+        """Text the model continues. Raises RequestError for messages that are none."""
+        text = prompt if isinstance(prompt, str) else self._apply_template(prompt, thinking)
+        if thinking or self.think_end is None:
+            return text
+        if self.fast_prefix is not None:
+            return text + self.fast_prefix
+        return text + self._worked_out_prefix(prompt, text)
+
+    def encode(self, prompt: str | Messages) -> PromptIds:
+        """Raises RequestError when nothing is left of the prompt."""
+        # a chat template writes the special tokens itself
+        special = isinstance(prompt, str) or self.tokenizer.chat_template is None
+        with self._lock:  # a fast tokenizer must not be used by two threads while it changes its settings
+            slow, fast = (
+                self.tokenizer.encode(self.render(prompt, thinking), add_special_tokens=special)
+                for thinking in (True, False)
+            )
+        if not slow:
+            raise RequestError("prompt", "holds no token")
+        return PromptIds(list(slow), list(fast))
+
+    def _apply_template(self, messages: Messages, thinking: bool) -> str:
+        _check_messages(messages)
+        if self.tokenizer.chat_template is None:
+            return "\n".join(m["content"] for m in messages)
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+            )
+        except Exception as error:  # a template may raise anything, and what it says is about these messages
+            raise RequestError("messages", f"the model's chat template refuses them: {error}") from error
+
+    def _worked_out_prefix(self, prompt: str | Messages, text: str) -> str:
+        """An empty thinking segment, unless the template has written one; some templates open it already."""
+        if not isinstance(prompt, str) and text != self._apply_template(prompt, True):
+            return ""
+        opens = text.rstrip().endswith("<think>")
+        return ("" if opens else "<think>\n") + f"\n{self.think_end}\n\n"
+
+
+def _check_messages(messages: Messages) -> None:
+    if not isinstance(messages, list) or not messages:
+        raise RequestError("messages", "must be a non-empty list of messages")
+    for at, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise RequestError(f"messages[{at}]", "must be an object with a role")
+        if not isinstance(message.get("content"), str):
+            raise RequestError(f"messages[{at}].content", "must be a string")

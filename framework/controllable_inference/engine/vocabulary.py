@@ -1,0 +1,56 @@
+"""What tokens and texts mean to the engine: the end of a path, of its thinking, of a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controllable_inference.control.steps import StepDelimiters
+from controllable_inference.engine.detokenizer import Detokenizer
+from controllable_inference.engine.path import Path, PathGroup
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """eos: ids that end a path.
+
+    think_end: text that ends the thinking segment, None for a model without one; think_end_id: the one token it is,
+    None if it takes several. lenient: the model need not think.
+    """
+
+    detokenizer: Detokenizer
+    delimiters: StepDelimiters
+    eos: frozenset[int]
+    think_end: str | None
+    think_end_id: int | None
+    lenient: bool
+
+    def thought_end(self, group: PathGroup) -> str | None:
+        """`think_end` where this request's paths think, else None."""
+        return self.think_end if group.plan is not None and group.plan.mode == "slow" else None
+
+    def ends_thinking(self, path: Path, token: int) -> bool:
+        if self.think_end is None:
+            return False
+        if self.think_end_id is not None:
+            return token == self.think_end_id
+        return path.growing is not None and self.think_end in path.growing.text
+
+    def needs_text(self, group: PathGroup) -> bool:
+        """Whether paths can't be followed by their tokens alone."""
+        by_text = self.thought_end(group) is not None and self.think_end_id is None
+        return by_text or bool(group.sampling.stop) or group.streaming
+
+    def stop_at(self, text: str, group: PathGroup) -> int:
+        """Where in a path's text the first stop string begins, -1 if nowhere. They count behind the thinking only."""
+        begin = 0
+        if (end := self.thought_end(group)) is not None:
+            found = text.find(end)
+            if found < 0:
+                return -1
+            begin = found + len(end)
+        places = [at for stop in group.sampling.stop if (at := text.find(stop, begin)) >= 0]
+        return min(places, default=-1)
+
+    def cut(self, text: str, group: PathGroup) -> str:
+        at = self.stop_at(text, group) if group.sampling.stop else -1
+        return text if at < 0 else text[:at]

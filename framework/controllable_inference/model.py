@@ -1,0 +1,172 @@
+"""ControllableInference: a checkpoint, its engine, and its controller, as one object."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from controllable_inference import checkpoint, errors
+from controllable_inference.control.config import ControlConfig, ControlSettings
+from controllable_inference.control.controller import Controller
+from controllable_inference.control.load import load_controller
+from controllable_inference.control.steps import StepDelimiters
+from controllable_inference.engine.detokenizer import Detokenizer
+from controllable_inference.engine.engine import Engine, EngineConfig
+from controllable_inference.engine.events import Done, Event, Failed
+from controllable_inference.engine.metrics import Observer
+from controllable_inference.engine.prompt import PromptRenderer
+from controllable_inference.engine.request import Messages, RequestBudget, Result, SamplingParams
+from controllable_inference.engine.vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+THINK_END = "</think>"
+"""What ends a thinking segment in the open reasoning families, assumed where control.json says nothing."""
+
+
+class ControllableInference:
+    """A reasoning model under control. `close` it, or use it as a context manager.
+
+    >>> with ControllableInference.from_pretrained("models/nano") as model:
+    ...     model.generate("What is 2 + 3?").answer
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, engine: Engine, control: ControlConfig | None) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.engine = engine
+        self.control = control
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_repo: str | Path,
+        precision: checkpoint.Precision = "auto",
+        control: dict[str, Any] | ControlSettings | None = None,
+        *,
+        gguf_file: str | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+        device: str | None = None,
+        engine: EngineConfig | None = None,
+        controller: Controller | None = None,
+        observer: Observer | None = None,
+    ) -> ControllableInference:
+        """Load a local folder or a Hugging Face repository, with the gate and budget that lie beside the weights.
+
+        control: the `control` part of engine.json. gguf_file: name of a GGUF file in the folder, to load instead
+        of safetensors. token: for private repositories. controller: takes the shipped one's place.
+
+        Raises ModelNotFound, ModelLoadError, ControlConfigError.
+        """
+        folder = checkpoint.find(path_or_repo, revision, token)
+        settings = ControlSettings.parse(control)
+        config = ControlConfig.load(folder)
+        model, tokenizer = checkpoint.load(folder, precision, gguf_file, device)
+        vocabulary = _vocabulary(model, tokenizer, config)
+        if controller is None:
+            thinks = vocabulary.think_end is not None
+            controller = load_controller(folder, config, settings, model.config.hidden_size, thinks)
+        prompts = PromptRenderer(tokenizer, vocabulary.think_end, config.fast_prefix if config else None)
+        return cls(model, tokenizer, Engine(model, prompts, vocabulary, controller, engine, observer), config)
+
+    def generate(
+        self,
+        prompt: str | Messages,
+        sampling: SamplingParams | None = None,
+        budget: RequestBudget | None = None,
+        *,
+        seed: int | None = None,
+        controller: Controller | None = None,
+    ) -> Result:
+        """Answer one prompt (text, or chat messages). `seed` is short for `SamplingParams(seed=...)`.
+
+        Raises RequestError, QueueFull, QueueTimeout, EngineDead, EngineClosed.
+        """
+        for event in self._events(prompt, sampling, budget, seed, controller, streaming=False):
+            if isinstance(event, Done):
+                return event.result
+        raise AssertionError("every request ends with Done or an error")
+
+    def stream(
+        self,
+        prompt: str | Messages,
+        sampling: SamplingParams | None = None,
+        budget: RequestBudget | None = None,
+        *,
+        seed: int | None = None,
+        controller: Controller | None = None,
+    ) -> Iterator[Event]:
+        """The same, as events while they happen; the last one is Done. Closing the iterator cancels the request."""
+        return self._events(prompt, sampling, budget, seed, controller, streaming=True)
+
+    def render(self, messages: Messages, thinking: bool = True) -> str:
+        """The text these messages become, with the model's thinking on or skipped."""
+        return self.engine.prompts.render(messages, thinking)
+
+    def close(self) -> None:
+        """Cancel what runs, and end the engine."""
+        self.engine.shutdown()
+
+    def __enter__(self) -> ControllableInference:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _events(
+        self,
+        prompt: str | Messages,
+        sampling: SamplingParams | None,
+        budget: RequestBudget | None,
+        seed: int | None,
+        controller: Controller | None,
+        streaming: bool,
+    ) -> Iterator[Event]:
+        sampling = sampling or SamplingParams()
+        if seed is not None:
+            sampling = replace(sampling, seed=seed)
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        handle = self.engine.submit(
+            prompt, sampling, budget, events.put, controller=controller, streaming=streaming
+        )
+        try:
+            while True:
+                event = events.get()
+                if isinstance(event, Failed):
+                    raise getattr(errors, event.error, errors.ControllableError)(event.message)
+                yield event
+                if isinstance(event, Done):
+                    return
+        finally:
+            handle.cancel()
+
+
+def _vocabulary(model: Any, tokenizer: Any, control: ControlConfig | None) -> Vocabulary:
+    detokenizer = Detokenizer(tokenizer)
+    think_end: str | None = control.think_end if control else THINK_END
+    ids = tokenizer.encode(think_end, add_special_tokens=False)
+    think_end_id = ids[0] if len(ids) == 1 else None
+    if control is None and think_end_id is None:
+        think_end = None  # no reasoning model of the families that mark their thinking
+    delimiters = control.step_delimiters if control else ControlConfig().step_delimiters
+    return Vocabulary(
+        detokenizer,
+        StepDelimiters(delimiters, detokenizer.token_text),
+        _eos(model, tokenizer),
+        think_end,
+        think_end_id,
+        lenient=control is None,
+    )
+
+
+def _eos(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every id that model, generation settings or tokenizer say ends a text."""
+    found: set[int] = set()
+    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
+        ids = getattr(source, "eos_token_id", None)
+        found.update(ids if isinstance(ids, list | tuple) else [] if ids is None else [ids])
+    return frozenset(found)

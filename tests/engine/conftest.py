@@ -1,0 +1,118 @@
+"""Tiny random models of the tested families, and a character tokenizer for them."""
+
+from __future__ import annotations
+
+import copy
+import string
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from controllable_inference.control.controller import Controller
+from controllable_inference.engine import attention
+from controllable_inference.engine.engine import Engine, EngineConfig
+from controllable_inference.engine.prompt import PromptRenderer
+from controllable_inference.model import _vocabulary
+
+torch.set_num_threads(1)
+
+FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "llama": (LlamaConfig, LlamaForCausalLM, {}),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM, {}),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 8}),
+}
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    "{% if enable_thinking is defined and not enable_thinking %}</think>{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer()
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    words = ["<pad>", "<eos>", "</think>", "\n", *string.digits, *string.ascii_letters, *"+-*/=? .,<>:()"]
+    inner = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="<pad>"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    inner.decoder = decoders.Fuse()
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<eos>")
+    made.add_tokens(["</think>", "\n"])
+    made.chat_template = CHAT_TEMPLATE
+    return made
+
+
+def make_model(family: str = "llama", seed: int = 0, **changes: Any) -> Any:
+    """A random model: hidden size 32, two layers, four heads that share two key/value heads."""
+    config_class, model_class, extra = FAMILIES[family]
+    shape = {
+        "vocab_size": 80,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": None,
+        "tie_word_embeddings": True,
+        "initializer_range": 0.3,
+    }
+    torch.manual_seed(seed)
+    return model_class(config_class(**{**shape, **extra, **changes})).eval()
+
+
+@pytest.fixture(scope="session")
+def models_by_family() -> dict[str, Any]:
+    return {family: make_model(family) for family in FAMILIES}
+
+
+def with_our_attention(model: Any) -> Any:
+    ours = copy.deepcopy(model)
+    ours.set_attn_implementation(attention.NAME)
+    return ours
+
+
+def make_engine(model: Any, tokenizer: Any, controller: Controller, **config: Any) -> Engine:
+    ours = with_our_attention(model)
+    vocabulary = _vocabulary(ours, tokenizer, None)
+    prompts = PromptRenderer(tokenizer, vocabulary.think_end, None)
+    return Engine(ours, prompts, vocabulary, controller, EngineConfig(**{"kv_blocks": 256, **config}))
+
+
+@pytest.fixture
+def engine_of(tokenizer: Any, models_by_family: dict[str, Any]) -> Any:
+    """Make engines that are shut down when the test ends: `engine_of(controller, family="llama", **config)`."""
+    made: list[Engine] = []
+
+    def make(controller: Controller, family: str = "llama", **config: Any) -> Engine:
+        made.append(make_engine(models_by_family[family], tokenizer, controller, **config))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.shutdown()
+
+
+def save_checkpoint(folder: Path, model: Any, tokenizer: Any) -> Path:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+Maker = Callable[..., Engine]
