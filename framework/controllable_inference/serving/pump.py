@@ -105,10 +105,12 @@ class Stream:
         if isinstance(last, events.Failed):
             self.fail(*refusal(last.error, last.message))
         elif last.finish_reason == "cancelled":
-            self.fail("CANCELLED", "request: cancelled by the client")
+            # Who did not ask for it is cut off because the engine shuts down.
+            told = ("CANCELLED", "request: cancelled by the client")
+            self.fail(*told if self.cancelled else ("UNAVAILABLE", "server: shutting down"))
         elif not self.closed:
-            self.closed = True
             self._channel.send(self._builder.final(), final=True)
+            self.closed = True
 
 
 class ResponsePump:
@@ -133,19 +135,14 @@ class ResponsePump:
         self._awake.set()
         return stream
 
-    def fail_all(self, code: ErrorCode, message: str) -> None:
-        """End every open request with an error. Only from the pump's own callbacks, or after `close`."""
-        for stream in self._snapshot():
-            stream.fail(code, message)
-
     def close(self) -> None:
         """Stop the thread; whatever is still open ends with an error."""
         self._closing = True
         self._awake.set()
         self._thread.join()
         for stream in self._snapshot():
-            stream.tick(time.monotonic())
-        self.fail_all("UNAVAILABLE", "server: shutting down")
+            self._tick(stream, time.monotonic())
+            stream.fail("UNAVAILABLE", "server: shutting down")
 
     def _snapshot(self) -> list[Stream]:
         with self._lock:

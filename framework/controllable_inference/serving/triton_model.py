@@ -12,7 +12,6 @@ from controllable_inference.serving.config import EngineConfig, load_engine_conf
 from controllable_inference.serving.engine_metrics import BufferedObserver, MakeSeries
 from controllable_inference.serving.pump import Channel, Handle, ResponsePump
 from controllable_inference.serving.refusals import refusal
-from controllable_inference.serving.supervisor import EngineSupervisor
 from controllable_inference.serving.termination import write_termination_log
 from controllable_inference.serving.triton_request import parse_triton_request
 from controllable_inference.serving.triton_response import ResponseBuilder
@@ -32,24 +31,36 @@ class Engine(Protocol):
         sampling: SamplingParams,
         budget: RequestBudget,
         on_event: Callable[[Event], None],
+        *,
+        streaming: bool,
     ) -> Handle: ...
 
-    def shutdown(self, drain_timeout: float = ...) -> Any: ...
+    def restart(self) -> None: ...
+    def shutdown(self, drain_timeout: float) -> None: ...
 
 
-BuildEngine = Callable[[EngineConfig, Observer], Engine]
+BuildEngine = Callable[[EngineConfig, Observer], tuple[Engine, str | None]]
+"""Makes the engine, and tells what ends its model's thinking."""
 
 
-def build_engine(config: EngineConfig, observer: Observer) -> Engine:
-    """Load the model that engine.json names, and start its engine."""
+def build_engine(config: EngineConfig, observer: Observer) -> tuple[Engine, str | None]:
+    """Load the model that engine.json names, with its limits."""
+    from controllable_inference.engine import engine
     from controllable_inference.model import ControllableInference
 
+    document = config.to_json()
     model = ControllableInference.from_pretrained(
         config.model.path,
         precision=config.model.precision,
-        control=config.to_json()["control"],
+        control=document["control"],
+        engine=engine.EngineConfig(
+            max_concurrent_requests=config.serving.max_concurrent_requests,
+            queue_size=config.serving.queue.size,
+            queue_timeout=config.serving.queue.timeout_seconds,
+        ),
+        observer=observer,
     )
-    return model.engine
+    return model.engine, model.engine.vocabulary.think_end
 
 
 class ServedModel:
@@ -58,7 +69,8 @@ class ServedModel:
     def __init__(self, config: EngineConfig, build: BuildEngine, make_series: MakeSeries) -> None:
         self._config = config
         self._observer = BufferedObserver(make_series)
-        self._engines = EngineSupervisor(lambda: build(config, self._observer))
+        self._engine, self._think_end = build(config, self._observer)
+        self._closing = False
         self._pump = ResponsePump(self._look_after)
 
     @classmethod
@@ -74,14 +86,15 @@ class ServedModel:
         """Take one request in. Whatever comes of it goes through the channel; never raises."""
         try:
             request = parse_triton_request(tensors, parameters, self._config.control.trace)
-            builder = ResponseBuilder(request.stream, request.budget.trace)
-            engine = self._engines.engine
+            builder = ResponseBuilder(request.stream, request.budget.trace, self._think_end)
         except ControllableError as error:
             channel.fail(*refusal(type(error).__name__, str(error)))
             return
         stream = self._pump.open(channel, builder, request.heartbeat)
         try:
-            stream.handle = engine.submit(request.prompt, request.sampling, request.budget, stream)
+            stream.handle = self._engine.submit(
+                request.prompt, request.sampling, request.budget, stream, streaming=builder.needs_deltas
+            )
         except ControllableError as error:
             stream.fail(*refusal(type(error).__name__, str(error)))
         except Exception:
@@ -90,11 +103,14 @@ class ServedModel:
 
     def close(self) -> None:
         """Let open requests finish within the drain timeout, end the rest, stop every thread."""
-        self._engines.close(self._config.serving.drain_timeout_seconds)
+        self._closing = True
+        self._engine.shutdown(self._config.serving.drain_timeout_seconds)
         self._pump.close()
         self._observer.close()
 
     def _look_after(self) -> None:
-        if not self._engines.check():
-            self._pump.fail_all("UNAVAILABLE", "engine: stopped by an error; try again in a moment")
         self._observer.flush()
+        if not self._engine.alive and not self._closing:
+            # The requests it had in flight were told by the engine itself, as the last thing it did.
+            log.error("the engine's thread died; starting it again")
+            self._engine.restart()

@@ -15,12 +15,14 @@ Outputs = dict[str, str | list[str]]
 class ResponseBuilder:
     """Gathers a request's events between two responses.
 
-    stream: whether deltas are wanted at all. trace: `full` adds every event, JSON, in the `event` tensor.
+    stream: whether anything is wanted before the end. trace: `full` adds every event, JSON, in the `event` tensor.
+    think_end: the text that ends the model's thinking, None where it doesn't think aloud.
     After `feed` of Done or Failed, `finished` holds it and `final()` is the last response.
     """
 
     stream: bool
     trace: str
+    think_end: str | None
     finished: events.Done | events.Failed | None = None
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
@@ -53,6 +55,11 @@ class ResponseBuilder:
             self._reasoning.append(event.text)
 
     @property
+    def needs_deltas(self) -> bool:
+        """Whether the engine has to follow the text of running paths."""
+        return self.stream or self.trace == "full"
+
+    @property
     def pending(self) -> bool:
         """Whether there is something to stream now."""
         return self.stream and bool(self._text or self._reasoning or self._events)
@@ -76,16 +83,14 @@ class ResponseBuilder:
         outputs = self.take()
         if not self.stream:
             outputs["text_output"] = result.content
-            outputs["reasoning_output"] = reasoning_of(result)
+            outputs["reasoning_output"] = reasoning_of(result, self.think_end)
         outputs.setdefault("text_output", "")
         outputs["finish_reason"] = self.finished.finish_reason
         outputs["usage"] = json.dumps(result.usage.to_json())
         return outputs
 
 
-def reasoning_of(result: Result) -> str:
-    """The winning path's text up to what the reader is shown."""
-    if not result.content:
-        return result.text.strip()
-    thought, _, _ = result.text.rpartition(result.content)
-    return thought.strip()
+def reasoning_of(result: Result, think_end: str | None) -> str:
+    """The winning path's thinking; empty where it didn't think."""
+    thought, found, _ = result.text.partition(think_end) if think_end else ("", "", "")
+    return thought.strip() if found or not result.content else ""

@@ -29,7 +29,9 @@ class TritonPythonModel:
 
     def execute(self, requests):
         for request in requests:
-            self._model.accept(_tensors(request), _parameters(request), Channel(request.get_response_sender()))
+            self._model.accept(
+                _tensors(request), _parameters(request), Channel(request.get_response_sender())
+            )
         return None
 
     def finalize(self):

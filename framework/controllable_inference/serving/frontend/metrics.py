@@ -1,7 +1,14 @@
 """/metrics: Triton's own, passed through, and the frontend's."""
 
 import httpx
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -12,6 +19,7 @@ class FrontendMetrics:
     def __init__(self, triton_url: str) -> None:
         self._triton_url = triton_url
         self._registry = CollectorRegistry()
+        disable_created_metrics()  # one more series for each, which nobody queries
         self.requests = Counter(
             "controllable_frontend_requests_total",
             "HTTP requests by route and status",

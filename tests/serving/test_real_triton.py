@@ -1,0 +1,250 @@
+"""The whole way on a real tritonserver: OpenAI client, frontend, gRPC, Triton's model, the engine."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import httpx
+import openai
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+pytestmark = pytest.mark.triton
+
+QUESTION = [{"role": "user", "content": "2 + 2 ="}]
+ENDLESS = {"max_tokens": 100000, "extra_body": {"controllable": {"max_paths": 1}}}
+
+
+@pytest.fixture
+def client(server):
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=30)
+
+
+def body(content="2 + 2 =", **options):
+    return {"model": "tiny", "messages": [{"role": "user", "content": content}], "max_tokens": 8, **options}
+
+
+def post(server, document, path="/v1/chat/completions"):
+    return httpx.post(server.url + path, json=document, timeout=30)
+
+
+def eventually(holds, seconds):
+    """How long it takes until `holds()`; fails after `seconds`."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < seconds, "it never came"
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+def test_the_openai_client_gets_an_answer_with_its_account(client):
+    answer = client.chat.completions.create(
+        model="tiny", messages=QUESTION, max_completion_tokens=12, seed=1, reasoning_effort="medium",
+        extra_body={"controllable": {"max_paths": 3}},
+    )  # fmt: skip
+    choice = answer.choices[0]
+    assert choice.finish_reason in ("stop", "length")
+    assert answer.usage.prompt_tokens > 0
+    assert 0 < answer.usage.completion_tokens <= 36
+    assert answer.usage.completion_tokens_details.reasoning_tokens <= answer.usage.completion_tokens
+    assert answer.controllable["paths_started"] == 3
+    assert answer.controllable["limited_by"]
+    assert "trace" not in answer.controllable
+
+
+def test_the_same_seed_gives_the_same_answer(client):
+    answers = [
+        client.chat.completions.create(model="tiny", messages=QUESTION, max_tokens=20, seed=5, stream=False)
+        for _ in range(2)
+    ]
+    assert answers[0].choices[0].message == answers[1].choices[0].message
+
+
+def test_the_openai_client_streams_reasoning_content_and_usage(client):
+    chunks = list(
+        client.chat.completions.create(
+            model="tiny", messages=QUESTION, max_tokens=60, seed=2, stream=True,
+            stream_options={"include_usage": True}, extra_body={"controllable": {"max_paths": 1}},
+        )
+    )  # fmt: skip
+    deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+    reasoning = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
+    content = "".join(delta.content or "" for delta in deltas)
+    whole = client.chat.completions.create(
+        model="tiny", messages=QUESTION, max_tokens=60, seed=2, extra_body={"controllable": {"max_paths": 1}}
+    )
+    assert reasoning.strip() == (getattr(whole.choices[0].message, "reasoning_content", None) or "")
+    assert content.strip() == whole.choices[0].message.content.strip()
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] in ("stop", "length")
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_completions_and_models_are_served(client):
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
+    answer = client.completions.create(model="tiny", prompt="2 + 2 =", max_tokens=5)
+    assert answer.object == "text_completion"
+    streamed = list(client.completions.create(model="tiny", prompt="2 + 2 =", max_tokens=5, stream=True))
+    assert streamed[-1].choices[0].finish_reason in ("stop", "length")
+
+
+def test_a_full_trace_tells_every_paths_life(server):
+    document = body(controllable={"trace": "full", "max_paths": 2}, seed=3)
+    events = post(server, document).json()["controllable"]["trace"]
+    kinds = [event["type"] for event in events]
+    assert kinds.count("path_started") == 2
+    assert kinds[-1] in ("vote", "delta")
+    with httpx.stream(
+        "POST", f"{server.url}/v1/chat/completions", json=document | {"stream": True}
+    ) as response:
+        lines = [line[6:] for line in response.iter_lines() if line.startswith("data: {")]
+    streamed = [e for line in lines for e in json.loads(line).get("controllable", {}).get("trace", [])]
+    assert [event["type"] for event in streamed].count("path_started") == 2
+
+
+def test_trace_none_leaves_the_extension_out(server):
+    assert "controllable" not in post(server, body(controllable={"trace": "none"})).json()
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"temperature": 3}, "temperature"),
+        ({"messages": "hi"}, "messages"),
+        ({"n": 2}, "n"),
+        ({"controllable": {"coefficient": -1}}, "controllable.coefficient"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_malformed_request_is_refused_by_the_name_of_its_field(client, server, change, param):
+    response = post(server, body(**change))
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
+    assert response.json()["error"]["param"] == param
+
+
+def test_what_only_the_engine_can_refuse_comes_back_as_400_too(client):
+    with pytest.raises(openai.BadRequestError, match="tokens") as refusal:
+        client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "x" * 20000}])
+    assert refusal.value.param
+
+
+def test_a_model_that_is_not_served_is_not_found(client):
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="other", messages=QUESTION)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_cancels_its_request_within_a_second(server, stream):
+    cancelled = 'controllable_requests_total{outcome="cancelled"}'
+    before = server.metric(cancelled)
+    with (
+        pytest.raises(httpx.ReadTimeout),
+        httpx.Client(timeout=0.7) as client,
+        client.stream(
+            "POST", f"{server.url}/v1/chat/completions",
+            json=body(max_tokens=100000, stream=stream, controllable={"max_paths": 1}),
+        ) as response,
+    ):  # fmt: skip
+        for line in response.iter_lines():
+            if "reasoning_content" in line:
+                raise httpx.ReadTimeout("seen enough")
+    took = eventually(lambda: server.metric(cancelled) == before + 1, 2)
+    print(f"cancelled after {took:.2f} s (stream={stream})")
+    assert took < 1
+    assert eventually(lambda: server.metric("controllable_requests_running") == 0, 2) < 1
+
+
+def test_a_full_queue_is_told_with_429_and_when_to_come_back(server):
+    occupied = threading.Event()
+
+    def occupy():
+        request = body(max_tokens=100000, stream=True, controllable={"max_paths": 1})
+        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=request, timeout=30) as response:
+            for _ in response.iter_raw():
+                if occupied.is_set():
+                    return
+
+    threads = [threading.Thread(target=occupy) for _ in range(6)]  # four run, two wait
+    for thread in threads:
+        thread.start()
+    try:
+        eventually(lambda: server.metric("controllable_requests_waiting") == 2, 10)
+        refused = post(server, body())
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert refused.headers["retry-after"]
+        # A busy server is not a dead one.
+        assert httpx.get(f"{server.url}/health/live", timeout=8).status_code == 200
+    finally:
+        occupied.set()
+        for thread in threads:
+            thread.join()
+    eventually(lambda: server.metric("controllable_requests_running") == 0, 5)
+
+
+def test_metrics_are_valid_and_hold_tritons_the_engines_and_the_frontends(server):
+    post(server, body())
+    time.sleep(0.4)
+    text = httpx.get(f"{server.url}/metrics").text
+    families = {family.name for family in text_string_to_metric_families(text)}
+    assert len(families) == len({line for line in text.splitlines() if line.startswith("# TYPE")})
+    assert {
+        "nv_inference_count",
+        "controllable_requests",
+        "controllable_paths",
+        "controllable_kv_blocks",
+    } <= families
+    assert {"controllable_request_duration_seconds", "controllable_frontend_requests"} <= families
+
+
+def test_a_dead_engine_thread_fails_its_requests_and_is_back_at_once(server, client):
+    failures = []
+
+    def stream():
+        try:
+            for _ in client.chat.completions.create(model="tiny", messages=QUESTION, stream=True, **ENDLESS):
+                pass
+        except openai.APIError as error:
+            failures.append(error)
+
+    bystander = threading.Thread(target=stream)
+    bystander.start()
+    eventually(lambda: server.metric("controllable_requests_running") == 1, 5)
+    stub = server.stub().pid
+    killed = post(server, body("KILL"))
+    assert killed.status_code == 503
+    assert killed.headers["retry-after"]
+    bystander.join(5)
+    assert len(failures) == 1
+    assert eventually(lambda: post(server, body()).status_code == 200, 3) < 2
+    assert server.stub().pid == stub
+
+
+def test_a_killed_stub_is_noticed_told_to_callers_and_replaced(server):
+    outcome = {}
+
+    def call(stream):
+        started = time.monotonic()
+        request = body(max_tokens=100000, stream=stream, controllable={"max_paths": 1})
+        response = httpx.post(f"{server.url}/v1/chat/completions", json=request, timeout=30)
+        outcome[stream] = (response.status_code, response.text, time.monotonic() - started)
+
+    callers = [threading.Thread(target=call, args=(stream,)) for stream in (True, False)]
+    for caller in callers:
+        caller.start()
+    eventually(lambda: server.metric("controllable_requests_running") == 2, 5)
+    os.kill(server.stub().pid, signal.SIGKILL)
+    print(f"not live after {server.wait('live', 503, 10):.1f} s")
+    assert httpx.get(f"{server.url}/health/ready", timeout=8).status_code == 503
+    refused = post(server, body())
+    assert refused.status_code == 503
+    assert "Traceback" not in refused.text
+    for caller in callers:
+        caller.join(15)
+    assert outcome[False][0] in (503, 504)
+    assert '"error"' in outcome[True][1].splitlines()[-2]
+    print(f"ready again after {server.wait('ready', 200, 30):.1f} s")
+    assert post(server, body()).status_code == 200

@@ -1,0 +1,89 @@
+"""Triton's tensors become the engine's types, or an error that starts with the name of the field."""
+
+import json
+
+import pytest
+
+from controllable_inference.errors import RequestError
+from controllable_inference.serving.triton_request import parse_triton_request
+
+
+def parse(parameters=None, **tensors):
+    encoded = {
+        name: value if isinstance(value, bool | bytes) else json.dumps(value).encode()
+        for name, value in tensors.items()
+    }
+    return parse_triton_request(encoded, parameters or {}, "summary")
+
+
+def test_a_raw_prompt_alone_is_a_request_with_the_engines_defaults():
+    request = parse(text_input=b"2 + 2 =")
+    assert request.prompt == "2 + 2 ="
+    assert not request.stream
+    assert request.heartbeat is None
+    assert request.sampling.temperature == 1.0
+    assert request.budget.trace == "summary"
+
+
+def test_messages_are_flattened_and_developer_speaks_as_system():
+    request = parse(
+        messages=[
+            {"role": "developer", "content": "be brief"},
+            {"role": "user", "content": [{"type": "text", "text": "2 + "}, {"type": "text", "text": "2"}]},
+        ]
+    )
+    assert request.prompt == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "2 + 2"},
+    ]
+
+
+def test_sampling_control_stream_and_heartbeat_arrive():
+    request = parse(
+        {"heartbeat_ms": 2000},
+        text_input=b"x",
+        stream=True,
+        sampling_parameters={"temperature": 0.5, "seed": 7, "stop": "\n", "max_tokens": None},
+        control={"coefficient": 0.5, "max_paths": 3, "effort": "low", "deadline": 2, "trace": "full"},
+    )
+    assert request.stream
+    assert request.heartbeat == 2.0
+    assert (request.sampling.temperature, request.sampling.seed, request.sampling.stop) == (0.5, 7, ("\n",))
+    assert request.budget.max_paths == 3
+    assert request.budget.trace == "full"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({}, "text_input: exactly one of"),
+        ({"text_input": b"a", "messages": []}, "text_input: exactly one of"),
+        ({"text_input": b""}, "text_input: must not be empty"),
+        ({"text_input": b"\xff"}, "text_input: not UTF-8"),
+        ({"messages": b"[{"}, "messages: not JSON"),
+        ({"messages": []}, "messages: must hold at least one"),
+        ({"messages": [{"role": "user"}]}, r"messages\.0\.content: required"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, r"messages\.0\.role: must be"),
+        ({"text_input": b"a", "sampling_parameters": [1]}, "sampling_parameters: must be a JSON object"),
+        (
+            {"text_input": b"a", "sampling_parameters": {"temperature": "x"}},
+            r"sampling_parameters\.temperature: must be a number in \[0, 2\], got 'x'",
+        ),
+        ({"text_input": b"a", "sampling_parameters": {"stop": 3}}, r"sampling_parameters\.stop: must be"),
+        (
+            {"text_input": b"a", "sampling_parameters": {"beam": 3}},
+            r"sampling_parameters\.beam: unknown field",
+        ),
+        ({"text_input": b"a", "control": {"max_paths": 0}}, r"control\.max_paths: must be"),
+        ({"text_input": b"a", "control": {"trace": "loud"}}, r"control\.trace: must be"),
+    ],
+)
+def test_a_malformed_request_is_refused_by_the_name_of_its_field(tensors, message):
+    with pytest.raises(RequestError, match="^" + message):
+        parse(**tensors)
+
+
+@pytest.mark.parametrize("value", ["soon", 1, True])
+def test_a_senseless_heartbeat_is_refused(value):
+    with pytest.raises(RequestError, match="^heartbeat_ms: "):
+        parse({"heartbeat_ms": value}, text_input=b"x")
