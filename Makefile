@@ -6,8 +6,6 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
-# With KUBECONFIG set, cluster commands go to that cluster; without it, into the local one (see dev/cluster).
-IN_CLUSTER := $(if $(KUBECONFIG),,$(PY) -m dev.cluster enter --)
 LINTED := framework operator model_repository dev tests benchmarks images
 
 # $(call part,NAME,COMMANDS) runs COMMANDS and says how long they took.
@@ -68,8 +66,10 @@ test-cluster: venv  ## operator and end to end on a real cluster (KUBECONFIG, or
 ifeq ($(KUBECONFIG),)
 	$(call part,local cluster,$(PY) -m dev.cluster up)
 	$(call part,images,$(PY) -m dev.cluster images)
+	$(call part,cluster tests,env $$($(PY) -m dev.cluster images --env) $(PY) -m dev.cluster enter -- $(PYTEST) -m cluster)
+else
+	$(call part,cluster tests,$(PYTEST) -m cluster)
 endif
-	$(call part,cluster tests,$(IN_CLUSTER) $(PYTEST) -m cluster)
 
 .PHONY: lint
 lint: venv  ## style, types, import contracts, generated files without difference

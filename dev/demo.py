@@ -18,16 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from controllable_inference.evaluation.problems import Problem, Split, draw_split, is_correct
 from openai import OpenAI
 from rich.console import Console
 from rich.table import Table
 
-from controllable_inference.evaluation.problems import Problem, unseen_problems
-
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "examples/nano.yaml"
 NAMESPACE, OPERATOR_NAMESPACE = "reasoning", "controllable-system"
-QUESTIONS = 6
 
 console = Console()
 
@@ -76,14 +74,25 @@ def deploy(images: dict[str, str]) -> None:
     run(
         *("helm", "upgrade", "--install", "controllable-operator", "charts/controllable-operator", "--wait"),
         *("--namespace", OPERATOR_NAMESPACE, "--create-namespace"),
-        *("--set", f"image.repository={repository},image.tag={tag}", "--set", f"runtime.image={images['runtime']}"),
+        *(
+            "--set",
+            f"image.repository={repository},image.tag={tag}",
+            "--set",
+            f"runtime.image={images['runtime']}",
+        ),
     )
     namespace = {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }
-    subprocess.run(["kubectl", "apply", "-f", "-"], input=json.dumps(namespace), text=True, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["kubectl", "apply", "-f", "-"],
+        input=json.dumps(namespace),
+        text=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     run("kubectl", "apply", "-n", NAMESPACE, "-f", str(MANIFEST))
 
 
@@ -91,7 +100,11 @@ def wait_ready(limit: float = 300) -> None:
     """Wait for Ready and print each new reason on the way, so that nobody looks at a silent screen."""
     last, end = "", time.monotonic() + limit
     while time.monotonic() < end:
-        conditions = json.loads(run("kubectl", "get", "cmodel", "nano", "-n", NAMESPACE, "-o", "json")).get("status", {}).get("conditions", [])
+        conditions = (
+            json.loads(run("kubectl", "get", "cmodel", "nano", "-n", NAMESPACE, "-o", "json"))
+            .get("status", {})
+            .get("conditions", [])
+        )
         ready = next((c for c in conditions if c["type"] == "Ready"), None)
         if ready and ready["status"] == "True":
             return
@@ -129,11 +142,24 @@ def demo_on_cluster(images: dict[str, str], clock: Clock) -> None:
 
 
 # --------------------------------------------------------------------------------- without
+def demo_without_cluster(clock: Clock) -> None:
+    with clock.step("questions to a local server"), local_server() as url:
+        ask_all(url)
+
+
 @contextmanager
 def local_server(port: int = 8080) -> Iterator[str]:
     """`controllable-inference serve` on the demo's manifest."""
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "controllable_inference.cli", "serve", str(MANIFEST), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "controllable_inference.cli",
+        "serve",
+        str(MANIFEST),
+        "--port",
+        str(port),
+    ]
     with subprocess.Popen(command, cwd=ROOT) as process:
         try:
             end = time.monotonic() + 300
@@ -160,14 +186,31 @@ def ask(client: OpenAI, problem: Problem) -> dict[str, object]:
     seconds = time.monotonic() - start
     answer = completion.choices[0].message.content or ""
     extra = completion.model_extra["controllable"] if completion.model_extra else {}
-    return {"answer": answer, "correct": problem.verify(answer), "seconds": seconds, "tokens": completion.usage.completion_tokens, **extra}
+    return {
+        "answer": answer,
+        "correct": is_correct(problem, answer),
+        "seconds": seconds,
+        "tokens": completion.usage.completion_tokens,
+        **extra,
+    }
 
 
 def ask_all(url: str) -> None:
     """Ask the questions one by one and print the table."""
     client = OpenAI(base_url=f"{url}/v1", api_key="unused", timeout=120, max_retries=0)
-    table = Table("question", "answer", "correct", "coefficient", "paths started/pruned/stopped", "tokens used/saved", "time", title=f"nano, asked at {url}/v1")
-    for problem in unseen_problems(count=QUESTIONS, seed=2026):
+    table = Table(
+        "question",
+        "answer",
+        "correct",
+        "coefficient",
+        "paths started/pruned/stopped",
+        "tokens used/saved",
+        "time",
+        title=f"nano, asked at {url}/v1",
+    )
+    for problem in draw_split(Split.TEST, per_cell=1, seed=2026)[
+        ::5
+    ]:  # every fifth cell: families and levels mixed
         row = ask(client, problem)
         question = " ".join(problem.question.split())
         table.add_row(
@@ -189,26 +232,30 @@ def images_from_environment() -> dict[str, str]:
         return {"runtime": os.environ["RUNTIME_IMAGE"], "operator": os.environ["OPERATOR_IMAGE"]}
     except KeyError as missing:
         raise DemoError(
-            f"KUBECONFIG is set, {missing.args[0]} is not: build images/runtime/Dockerfile and images/operator/Dockerfile, "
-            "push them where your nodes can pull, and set RUNTIME_IMAGE and OPERATOR_IMAGE to their references"
+            f"KUBECONFIG is set, {missing.args[0]} is not: build images/runtime/Dockerfile and "
+            "images/operator/Dockerfile, push them where your nodes can pull, and set RUNTIME_IMAGE and "
+            "OPERATOR_IMAGE to their references"
         ) from None
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--keep", action="store_true", help="leave the local cluster running at the end")
-    parser.add_argument("--images", type=json.loads, help=argparse.SUPPRESS)  # set when the demo calls itself inside the cluster
     options = parser.parse_args()
     clock = Clock()
     try:
-        if options.images or os.environ.get("KUBECONFIG"):
-            demo_on_cluster(options.images or images_from_environment(), clock)
-        elif (problem := dev_cluster("check", capture_output=True, text=True)).returncode:
-            console.print(f"[yellow]No cluster can be had here, so a local tritonserver serves the same manifest.[/yellow]\n{problem.stdout}")
-            with clock.step("server Ready"), local_server() as url:
-                ask_all(url)
-        else:
+        if os.environ.get("KUBECONFIG"):
+            demo_on_cluster(images_from_environment(), clock)
+        elif (check := dev_cluster("check", capture_output=True, text=True)).returncode == 0:
             demo_on_local_cluster(options.keep, clock)
+        else:
+            console.print(
+                "[yellow]No cluster can be had here:[/yellow]", check.stderr.strip(), highlight=False
+            )
+            console.print("[yellow]A local tritonserver serves the same manifest instead.[/yellow]")
+            demo_without_cluster(clock)
     except DemoError as error:
         console.print(f"[red]demo failed:[/red] {error}", highlight=False)
         return 1
@@ -228,7 +275,9 @@ def demo_on_local_cluster(keep: bool, clock: Clock) -> None:
             built = dev_cluster("images", "--json", stdout=subprocess.PIPE, text=True)
             if built.returncode:
                 raise DemoError("the images could not be built; the reason is above")
-        inside = dev_cluster("enter", "--", sys.executable, "-m", "dev.demo", "--images", built.stdout.strip())
+        inside = dev_cluster(
+            "enter", "--", sys.executable, "-m", "dev.demo", "--images", built.stdout.strip()
+        )
         if inside.returncode:
             raise DemoError("the reason is above")
     finally:
