@@ -272,12 +272,12 @@ def demo_on_local_cluster(keep: bool, clock: Clock) -> None:
             if dev_cluster("up").returncode:
                 raise DemoError("the cluster did not start; the reason is above")
         with clock.step("images"):
-            built = dev_cluster("images", "--json", stdout=subprocess.PIPE, text=True)
+            built = dev_cluster("images", "--env", stdout=subprocess.PIPE, text=True)
             if built.returncode:
                 raise DemoError("the images could not be built; the reason is above")
-        inside = dev_cluster(
-            "enter", "--", sys.executable, "-m", "dev.demo", "--images", built.stdout.strip()
-        )
+        images = dict(line.split("=", 1) for line in built.stdout.split())
+        # Inside, KUBECONFIG is set: from there on the local cluster is a cluster like any other.
+        inside = dev_cluster("enter", "--", sys.executable, "-m", "dev.demo", env=os.environ | images)
         if inside.returncode:
             raise DemoError("the reason is above")
     finally:
