@@ -1,0 +1,1 @@
+"""Measures controllers on unseen problems, through the engine that serves them."""

@@ -1,0 +1,148 @@
+"""The task suite: reasoning-gym families at three levels, their splits and their verifier.
+
+A problem belongs to exactly one split, decided by a hash of its question. Whatever seed, level or
+process drew it, a question seen in training can therefore never turn up in calibration or test.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # dependencies of unrelated families compile with SyntaxWarnings
+    import reasoning_gym
+
+LEVELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "chain_sum": (
+        {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2},
+        {"min_terms": 3, "max_terms": 4, "min_digits": 2, "max_digits": 2},
+        {"min_terms": 4, "max_terms": 6, "min_digits": 2, "max_digits": 3},
+    ),
+    "products": (
+        {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
+        {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 2},
+        {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 3},
+    ),
+    "gcd": (
+        {"min_value": 2, "max_value": 60},
+        {"min_value": 10, "max_value": 300},
+        {"min_value": 100, "max_value": 1000},
+    ),
+    "base_conversion": (
+        {"min_base": 2, "max_base": 5, "min_value": 1, "max_value": 60},
+        {"min_base": 2, "max_base": 10, "min_value": 20, "max_value": 250},
+        {"min_base": 2, "max_base": 16, "min_value": 100, "max_value": 1000},
+    ),
+    "number_sorting": (
+        {"min_numbers": 3, "max_numbers": 4, "min_decimals": 0, "max_decimals": 0},
+        {"min_numbers": 6, "max_numbers": 7, "min_decimals": 0, "max_decimals": 0},
+        {"min_numbers": 9, "max_numbers": 11, "min_decimals": 0, "max_decimals": 0},
+    ),
+    "count_bits": (
+        {"min_n": 1, "max_n": 100},
+        {"min_n": 100, "max_n": 1000},
+        {"min_n": 1000, "max_n": 10000},
+    ),
+    "letter_counting": (
+        {"min_words": 2, "max_words": 4},
+        {"min_words": 5, "max_words": 8},
+        {"min_words": 9, "max_words": 12},
+    ),
+    "spell_backward": (
+        {"min_word_len": 3, "max_word_len": 5},
+        {"min_word_len": 6, "max_word_len": 8},
+        {"min_word_len": 9, "max_word_len": 10},
+    ),
+    "leg_counting": (
+        {"min_animals": 2, "max_animals": 2, "min_instances": 1, "max_instances": 6},
+        {"min_animals": 3, "max_animals": 4, "min_instances": 1, "max_instances": 9},
+        {"min_animals": 5, "max_animals": 6, "min_instances": 1, "max_instances": 15},
+    ),
+}
+FAMILIES = tuple(LEVELS)
+
+
+class Split(StrEnum):
+    """What a problem may be used for."""
+
+    BASE = "base"  # the language model's own training
+    GATE = "gate"  # training of the gate and the budget predictor
+    VALIDATION = "validation"  # choosing among them
+    CALIBRATION = "calibration"  # turning scores into probabilities
+    TEST = "test"  # reported figures, nothing else
+
+
+# Upper ends of the hash range [0, 1), in order.
+_SPLITS = (
+    (0.70, Split.BASE),
+    (0.82, Split.GATE),
+    (0.86, Split.VALIDATION),
+    (0.90, Split.CALIBRATION),
+    (1.00, Split.TEST),
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with its reference answer and the generator's metadata."""
+
+    family: str
+    level: int
+    question: str
+    answer: str
+    metadata: dict[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def split(self) -> Split:
+        """The split this question belongs to, whatever it was drawn for."""
+        return split_of(self.question)
+
+
+def split_of(question: str) -> Split:
+    """Split of a question, by SHA-256 of its stripped text."""
+    digest = hashlib.sha256(question.strip().encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    return next(split for end, split in _SPLITS if place < end)
+
+
+def draw(family: str, level: int, seed: int, count: int) -> Iterator[Problem]:
+    """`count` problems of one family and level, all splits mixed, repetitions possible."""
+    dataset = reasoning_gym.create_dataset(family, seed=seed, size=count, **LEVELS[family][level])
+    for index in range(count):
+        entry = dataset[index]
+        yield Problem(family, level, entry["question"].strip(), entry["answer"], entry["metadata"])
+
+
+def draw_split(split: Split, per_cell: int, seed: int, attempts: int = 80) -> list[Problem]:
+    """Up to `per_cell` different problems of `split` from every family and level.
+
+    Small families may have fewer different questions than asked for; `attempts * per_cell` draws
+    are made before a cell is left short.
+    """
+    problems: list[Problem] = []
+    for cell, (family, level) in enumerate((f, lv) for f in FAMILIES for lv in range(3)):
+        found: dict[str, Problem] = {}
+        for problem in draw(family, level, seed * 1_000_003 + cell, attempts * per_cell):
+            if problem.split is split:
+                found.setdefault(problem.question, problem)
+            if len(found) == per_cell:
+                break
+        problems.extend(found.values())
+    return problems
+
+
+def is_correct(problem: Problem, answer: str | None) -> bool:
+    """Whether reasoning-gym's verifier of the family gives the answer full marks."""
+    if answer is None:
+        return False
+    entry = {"question": problem.question, "answer": problem.answer, "metadata": problem.metadata}
+    return _verifier(problem.family)(answer.strip(), entry) == 1.0
+
+
+@cache
+def _verifier(family: str) -> Callable[[str, dict[str, Any]], float]:
+    return reasoning_gym.get_score_answer_fn(family)

@@ -1,0 +1,65 @@
+"""Whole generated paths of a problem, kept so that controllers can be replayed and gates be trained."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PathRecord:
+    """One path that nobody interrupted.
+
+    tokens: how many it took, its end included. boundaries: tokens generated at the end of each step.
+    features (steps, feature_dim): what a gate sees at each boundary. right: the verifier's word.
+    """
+
+    tokens: int
+    boundaries: list[int]
+    features: Tensor
+    answer: str | None
+    right: bool
+
+
+@dataclass(frozen=True)
+class ProblemRecord:
+    """A problem's paths, in the order the engine numbers them.
+
+    prompt_hidden (tokens, hidden size): final hidden states. fast: paths answered without thinking.
+    """
+
+    family: str
+    level: int
+    question: str
+    prompt_hidden: Tensor
+    paths: list[PathRecord]
+    fast: list[PathRecord]
+
+    @property
+    def pass_rate(self) -> float:
+        """Share of thinking paths that end right."""
+        return sum(path.right for path in self.paths) / len(self.paths)
+
+    @property
+    def fast_pass_rate(self) -> float:
+        """Share of fast paths that end right."""
+        return sum(path.right for path in self.fast) / len(self.fast)
+
+
+def save(records: list[ProblemRecord], path: Path) -> None:
+    """Write records in a form that `torch.load(weights_only=True)` reads, in one piece or not at all."""
+    fresh = path.with_suffix(".new")
+    torch.save([asdict(record) for record in records], fresh)
+    fresh.replace(path)
+
+
+def load(path: Path) -> list[ProblemRecord]:
+    """Read what `save` wrote."""
+    return [_problem(plain) for plain in torch.load(path, weights_only=True)]
+
+
+def _problem(plain: dict[str, Any]) -> ProblemRecord:
+    paths = {name: [PathRecord(**path) for path in plain[name]] for name in ("paths", "fast")}
+    return ProblemRecord(**{**plain, **paths})

@@ -1,0 +1,1 @@
+"""Trains the embedded nano reasoner, and the gate and budget predictor of any checkpoint's control.json."""

@@ -1,0 +1,70 @@
+"""The model card: what models/nano is, where it came from, and its figures as measured."""
+
+from pathlib import Path
+from typing import Any
+
+from controllable_inference.evaluation.problems import FAMILIES
+from controllable_inference.training import traces
+from controllable_inference.training.corpus import FAST_SHARE
+
+_TEMPLATE = Path(__file__).with_name("card.md")
+_REPLAY_COLUMNS = (
+    "accuracy",
+    "path_tokens",
+    "paths",
+    "pruned_share",
+    "stopped_share",
+    "right_path_recall",
+    "solved_stay_solved",
+)
+
+
+def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any], served: str) -> str:
+    """The card in Markdown. data, figures and config: as in control.json; served: the evaluation's tables."""
+    recipe, cost, replayed = data["base_recipe"], data["base_cost"], figures["test_replay"]
+    gate, budget = config["gate"], config["budget"]
+    return _TEMPLATE.read_text(encoding="utf-8").format(
+        families=len(FAMILIES),
+        names=", ".join(FAMILIES),
+        gym=data["versions"]["reasoning-gym"],
+        detours=traces.CORRECTED + traces.RECHECKED + traces.REDONE,
+        corrected=traces.CORRECTED,
+        rechecked=traces.RECHECKED,
+        redone=traces.REDONE,
+        fast=FAST_SHARE,
+        parameters=data["parameters"],
+        **{name: recipe[name] for name in ("hidden_size", "layers", "heads", "steps", "batch", "seed")},
+        tokens=cost["tokens"] / 1e6,
+        learned=cost["learned_tokens"] / 1e6,
+        wall=cost["wall_seconds"] / 60,
+        cpu=cost["cpu_seconds"] / 60,
+        gate_problems=data["recordings"]["problems"]["gate"],
+        calibration_problems=data["recordings"]["problems"]["calibration"],
+        min_keep=gate["min_keep"],
+        min_steps=gate["min_steps"],
+        base_paths=budget["base_paths"],
+        base_tokens=budget["base_tokens"],
+        served=figures["test_served"]["problems"],
+        served_table=served,
+        replayed=replayed["problems"],
+        single=replayed["single_sample_accuracy"],
+        fast_accuracy=replayed["fast_accuracy"],
+        auc_rows="\n".join(
+            f"| {share} | {value['pooled']:.2f} | {value['within']:.2f} |"
+            for share, value in replayed["gate_auc"].items()
+        ),
+        spearman=replayed["budget"]["spearman_with_failure_rate"],
+        budget_auc=replayed["budget"]["auc_of_mostly_wrong"],
+        replay_rows="\n".join(
+            f"| {name.replace('_', ' ')} | "
+            + " | ".join(_cell(row, column) for column in _REPLAY_COLUMNS)
+            + " |"
+            for name, row in replayed["replay"].items()
+        ),
+        bound=1 - 0.98 * replayed["single_sample_accuracy"],
+    )
+
+
+def _cell(row: dict[str, float], column: str) -> str:
+    value = row[column]
+    return f"{value:.1f}" if column in ("path_tokens", "paths") else f"{value:.1%}"

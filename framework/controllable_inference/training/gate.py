@@ -1,0 +1,147 @@
+"""Training of PathGate: will this path end right, and which of a problem's paths will?
+
+Trained on the verifier's word with two losses. Binary cross-entropy makes scores probabilities; a
+logistic loss on pairs of a right and a wrong path of the same problem (RankNet, Burges et al. 2005)
+makes the gate tell paths apart, where cross-entropy alone mostly learns how hard the problem is.
+"""
+
+import copy
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+
+from controllable_inference.control.calibration import Calibration
+from controllable_inference.control.gate import PathGate
+from controllable_inference.evaluation.metrics import auc, within_auc
+from controllable_inference.evaluation.records import PathRecord, ProblemRecord
+
+
+@dataclass(frozen=True)
+class GateRecipe:
+    """pair_weight: weight of the pairwise loss beside cross-entropy. problems: problems a step."""
+
+    steps: int = 1500
+    problems: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    dropout: float = 0.2
+    pair_weight: float = 2.0
+    seed: int = 1
+
+
+def moment(record: ProblemRecord, now: int) -> list[tuple[PathRecord, int]]:
+    """Each path's latest step boundary once `now` tokens are generated; paths without one are left out."""
+    seen = [(path, sum(end <= now for end in path.boundaries) - 1) for path in record.paths]
+    return [(path, step) for path, step in seen if step >= 0]
+
+
+def _sample(records: list[ProblemRecord], rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (n, F), outcomes (n,) and problem numbers (n,), each problem at a random moment."""
+    features, outcomes, groups = [], [], []
+    for group, record in enumerate(records):
+        for path, step in moment(record, rng.randint(1, max(path.tokens for path in record.paths))):
+            features.append(path.features[step])
+            outcomes.append(float(path.right))
+            groups.append(group)
+    return torch.stack(features).float(), torch.tensor(outcomes), torch.tensor(groups)
+
+
+def pairwise_loss(logits: Tensor, outcomes: Tensor, groups: Tensor) -> Tensor:
+    """Mean of softplus(wrong - right) over all pairs of a right and a wrong path of one group; 0 without."""
+    pairs = (groups[:, None] == groups[None]) & (outcomes[:, None] > outcomes[None])
+    if not pairs.any():
+        return logits.sum() * 0
+    return softplus(logits[None] - logits[:, None])[pairs].mean()
+
+
+def train_gate(
+    train: list[ProblemRecord], validation: list[ProblemRecord], recipe: GateRecipe
+) -> tuple[PathGate, float]:
+    """The gate with the lowest validation loss seen, and that loss.
+
+    Features are standardised in training; the scaling is folded into the first layer afterwards, so the
+    saved gate takes raw feature vectors.
+    """
+    torch.manual_seed(recipe.seed)
+    rng = random.Random(recipe.seed)
+    everything = torch.cat([path.features.float() for record in train for path in record.paths])
+    mean, scale = everything.mean(0), everything.std(0).clamp_min(1e-4)
+    gate = PathGate(everything.shape[1])
+    optimizer = torch.optim.AdamW(gate.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.steps)
+
+    def loss_of(batch: tuple[Tensor, Tensor, Tensor], dropout: float) -> Tensor:
+        features, outcomes, groups = batch
+        inputs = torch.nn.functional.dropout((features - mean) / scale, dropout, training=dropout > 0)
+        logits = gate.net[:-1](inputs).squeeze(-1)
+        fit = binary_cross_entropy_with_logits(logits, outcomes)
+        return fit + recipe.pair_weight * pairwise_loss(logits, outcomes, groups)
+
+    checks = [_sample(validation, random.Random(seed)) for seed in range(4)]
+    best, best_loss = copy.deepcopy(gate.state_dict()), float("inf")
+    for step in range(1, recipe.steps + 1):
+        loss = loss_of(_sample(rng.sample(train, min(recipe.problems, len(train))), rng), recipe.dropout)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0 or step == recipe.steps:
+            with torch.no_grad():
+                checked = sum(loss_of(check, 0.0).item() for check in checks) / len(checks)
+            if checked < best_loss:
+                best, best_loss = copy.deepcopy(gate.state_dict()), checked
+    gate.load_state_dict(best)
+    with torch.no_grad():
+        first = gate.net[0]
+        assert isinstance(first, torch.nn.Linear)
+        first.weight /= scale
+        first.bias -= first.weight @ mean
+    return gate.eval(), best_loss
+
+
+def calibrate(gate: PathGate, records: list[ProblemRecord], min_steps: int, bins: int = 40) -> Calibration:
+    """Isotonic map from raw score to the chance of ending right, over all boundaries from `min_steps` on.
+
+    Every path weighs the same, however many steps it has. Scores are first pooled into `bins` of equal
+    weight, which keeps the map short.
+    """
+    rows = []
+    with torch.no_grad():
+        for record in records:
+            for path in record.paths:
+                scores = gate(path.features.float()[None])[0].tolist()[min_steps - 1 :]
+                rows += [(score, float(path.right), 1 / len(scores)) for score in scores]
+    rows.sort()
+    pooled: list[tuple[float, float, float]] = []
+    share, heap = sum(weight for *_, weight in rows) / bins, []
+    for number, row in enumerate(rows):
+        heap.append(row)
+        weight = sum(w for *_, w in heap)
+        if weight >= share or number == len(rows) - 1:
+            x, y = (sum(r[i] * r[2] for r in heap) / weight for i in (0, 1))
+            pooled.append((x, y, weight))
+            heap = []
+    return Calibration.fit(*zip(*pooled, strict=True))
+
+
+def discrimination(gate: PathGate, records: list[ProblemRecord]) -> dict[str, dict[str, float | None]]:
+    """AUC pooled and within a problem, when paths are 25, 50 and 75 % through their own steps."""
+    figures = {}
+    for share in (0.25, 0.5, 0.75):
+        scores, outcomes, groups = [], [], []
+        for group, record in enumerate(records):
+            paths = [path for path in record.paths if path.boundaries]
+            for path in paths:
+                step = min(len(path.boundaries) - 1, int(share * len(path.boundaries)))
+                with torch.no_grad():
+                    scores.append(float(gate(path.features[step].float()[None, None])))
+                outcomes.append(float(path.right))
+                groups.append(group)
+        figures[f"{share:.0%}"] = {
+            "pooled": auc(scores, outcomes),
+            "within": within_auc(scores, outcomes, groups),
+        }
+    return figures
