@@ -2,8 +2,8 @@
 
 Only `kopf.on.event` is used, as it writes nothing: no finalizer that blocks a deletion while the operator is
 away, no annotation that a GitOps tool would see as drift. Whatever kopf's other handlers remember between
-events, `reconcile` reads from the cluster: created, updated, resumed after a restart, deleted, or a child that
-changed are all the same to it.
+events, `reconcile` reads from the cluster: created, updated, resumed after a restart, deleted, or a changed
+child are all the same to it.
 """
 
 from typing import Any

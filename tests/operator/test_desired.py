@@ -1,0 +1,293 @@
+"""The children of a model, built from its spec alone."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from controllable_operator.api import ControllableModel
+from controllable_operator.desired import desired
+from controllable_operator.desired.common import ENGINE_CONFIG_HASH, TEMPLATE_HASH
+from controllable_operator.desired.config_map import engine_config
+from controllable_operator.errors import InvalidSpec
+from controllable_operator.settings import Settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+MakeModel = Callable[..., ControllableModel]
+ENGINE_SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/engine.schema.json").read_text())
+
+
+@pytest.fixture
+def build(make_model: MakeModel, settings: Settings) -> Callable[..., dict[str, Any]]:
+    """All children of a model by kind."""
+    return lambda **spec: {child["kind"]: child for child in desired(make_model(**spec), settings)}
+
+
+def pod_of(children: dict[str, Any]) -> dict[str, Any]:
+    return children["Deployment"]["spec"]["template"]["spec"]
+
+
+def container(children: dict[str, Any], name: str) -> dict[str, Any]:
+    pod = pod_of(children)
+    return next(c for c in [*pod["initContainers"], *pod["containers"]] if c["name"] == name)
+
+
+def env_of(spec: dict[str, Any]) -> dict[str, Any]:
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in spec["env"]}
+
+
+def test_what_pods_need_is_applied_before_the_pods(make_model: MakeModel, settings: Settings) -> None:
+    kinds = [child["kind"] for child in desired(make_model(), settings)]
+    assert kinds == ["ConfigMap", "NetworkPolicy", "Service", "Deployment"]
+
+
+def test_every_child_is_labelled_and_owned_by_its_model(build: Any) -> None:
+    for child in build().values():
+        meta = child["metadata"]
+        assert meta["namespace"] == "test"
+        assert meta["labels"]["app.kubernetes.io/instance"] == "nano"
+        assert meta["labels"]["app.kubernetes.io/managed-by"] == "controllable-operator"
+        (owner,) = meta["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"]) == ("ControllableModel", "nano", "uid-1")
+        assert owner["controller"]
+        assert owner["blockOwnerDeletion"]
+
+
+def test_building_twice_gives_the_same(make_model: MakeModel, settings: Settings) -> None:
+    assert desired(make_model(), settings) == desired(make_model(), settings)
+
+
+# --- engine.json --------------------------------------------------------------------------------------------
+
+
+def test_engine_json_of_a_minimal_model_is_valid(make_model: MakeModel) -> None:
+    jsonschema.validate(engine_config(make_model()), ENGINE_SCHEMA)
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    max_paths=st.integers(1, 64),
+    threshold=st.sampled_from(["0", "0.3", "1", "1.0"]),
+    enabled=st.booleans(),
+    coefficients=st.sampled_from([("0", "2"), ("0.5", "1.5"), ("1", "1")]),
+    trace=st.sampled_from(["none", "summary", "full"]),
+    size=st.integers(0, 1000),
+    timeout=st.sampled_from(["30s", "1m30s", "250ms"]),
+    precision=st.sampled_from(["auto", "float32", "bfloat16", "float16"]),
+)
+def test_engine_json_of_any_valid_model_is_valid(
+    make_model: MakeModel,
+    max_paths: int,
+    threshold: str,
+    enabled: bool,
+    coefficients: tuple[str, str],
+    trace: str,
+    size: int,
+    timeout: str,
+    precision: str,
+) -> None:
+    model = make_model(
+        model={"precision": precision},
+        control={
+            "pathPruning": {"enabled": enabled, "maxPaths": max_paths, "threshold": threshold},
+            "computeBudget": {"minCoefficient": coefficients[0], "maxCoefficient": coefficients[1]},
+            "trace": trace,
+        },
+        serving={"queue": {"size": size, "timeout": timeout}},
+    )
+    jsonschema.validate(engine_config(model), ENGINE_SCHEMA)
+
+
+def test_control_is_passed_on_word_for_word(build: Any, make_model: MakeModel) -> None:
+    control = make_model().spec.control.to_json()
+    assert json.loads(build()["ConfigMap"]["data"]["engine.json"])["control"] == control
+
+
+def test_durations_reach_the_engine_as_seconds(make_model: MakeModel) -> None:
+    serving = engine_config(make_model(serving={"drainTimeout": "5m", "queue": {"timeout": "1m30s"}}))[
+        "serving"
+    ]
+    assert serving["drainTimeoutSeconds"] == 300
+    assert serving["queue"]["timeoutSeconds"] == 90
+
+
+# --- rollouts -----------------------------------------------------------------------------------------------
+
+
+def annotations(children: dict[str, Any]) -> dict[str, str]:
+    return children["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+
+
+def test_a_change_of_the_engine_config_makes_new_pods(build: Any) -> None:
+    before, after = annotations(build()), annotations(build(control={"trace": "full"}))
+    assert before[ENGINE_CONFIG_HASH] != after[ENGINE_CONFIG_HASH]
+    assert before[TEMPLATE_HASH] != after[TEMPLATE_HASH]
+
+
+def test_a_change_of_the_image_makes_new_pods_with_the_same_engine_config(build: Any) -> None:
+    before, after = annotations(build()), annotations(build(serving={"image": "other:2"}))
+    assert before[ENGINE_CONFIG_HASH] == after[ENGINE_CONFIG_HASH]
+    assert before[TEMPLATE_HASH] != after[TEMPLATE_HASH]
+
+
+def test_scaling_makes_no_new_pod_template(build: Any) -> None:
+    assert annotations(build(replicas=1)) == annotations(build(replicas=5))
+    assert build(replicas=5)["Deployment"]["spec"]["replicas"] == 5
+
+
+def test_a_rollout_never_has_fewer_pods_than_asked_for(build: Any) -> None:
+    strategy = build()["Deployment"]["spec"]["strategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+
+
+# --- pods ---------------------------------------------------------------------------------------------------
+
+
+def test_pods_are_allowed_by_the_restricted_pod_security_standard(build: Any) -> None:
+    pod = pod_of(build())
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    for spec in [*pod["initContainers"], *pod["containers"]]:
+        context = spec["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_every_mount_has_its_volume(build: Any) -> None:
+    for uri in ("image:///models/nano", "pvc://claim/nano", "hf://org/repo"):
+        pod = pod_of(build(uri=uri))
+        mounted = {m["name"] for c in [*pod["initContainers"], *pod["containers"]] for m in c["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_a_pod_lives_long_enough_to_drain(build: Any) -> None:
+    pod = pod_of(build(serving={"drainTimeout": "5m"}))
+    longest_sleep = max(c["lifecycle"]["preStop"]["sleep"]["seconds"] for c in pod["containers"])
+    assert pod["terminationGracePeriodSeconds"] >= longest_sleep + 300
+
+
+def test_triton_outlives_the_frontend(build: Any) -> None:
+    children = build()
+    sleep = {
+        name: container(children, name)["lifecycle"]["preStop"]["sleep"]["seconds"]
+        for name in ("triton", "frontend")
+    }
+    assert sleep["triton"] > sleep["frontend"] > 0
+
+
+def test_triton_lives_and_dies_by_a_request_through_the_frontend(build: Any) -> None:
+    triton = container(build(), "triton")
+    assert triton["livenessProbe"]["httpGet"] == {"path": "/health/live", "port": 8080}
+    assert triton["startupProbe"]["httpGet"] == {"path": "/health/live", "port": 8080}
+    startup = triton["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 1800
+
+
+def test_the_frontend_is_ready_when_the_model_is_and_alive_by_itself(build: Any) -> None:
+    frontend = container(build(), "frontend")
+    assert frontend["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+    assert frontend["livenessProbe"]["httpGet"]["path"] == "/health/frontend"
+
+
+def test_only_the_frontend_has_a_port(build: Any) -> None:
+    assert "ports" not in container(build(), "triton")
+    assert [p["name"] for p in container(build(), "frontend")["ports"]] == ["http"]
+
+
+def test_both_containers_find_the_engine_config_where_the_config_map_is_mounted(build: Any) -> None:
+    children = build()
+    for name in ("triton", "frontend"):
+        spec = container(children, name)
+        folder = next(m["mountPath"] for m in spec["volumeMounts"] if m["name"] == "config")
+        assert env_of(spec)["CONTROLLABLE_ENGINE_CONFIG"] == f"{folder}/engine.json"
+    volume = next(v for v in pod_of(children)["volumes"] if v["name"] == "config")
+    assert volume["configMap"]["name"] == children["ConfigMap"]["metadata"]["name"]
+
+
+def test_a_model_without_an_image_takes_the_operators(build: Any) -> None:
+    assert container(build(), "triton")["image"] == "localhost/runtime:1"
+    assert container(build(serving={"image": "mine:3"}), "triton")["image"] == "mine:3"
+
+
+def test_without_any_image_the_spec_is_invalid_and_says_how_to_name_one(make_model: MakeModel) -> None:
+    with pytest.raises(InvalidSpec, match=r"spec\.serving\.image"):
+        desired(make_model(), Settings(runtime_image=""))
+
+
+# --- where the weights come from ----------------------------------------------------------------------------
+
+
+def test_fetch_gets_uri_and_revision(build: Any) -> None:
+    fetch = container(build(uri="hf://org/repo", model={"revision": "abc123"}), "fetch")
+    assert fetch["args"] == ["fetch", "hf://org/repo", "--to", "/weights/model", "--revision", "abc123"]
+
+
+def test_the_token_is_read_from_the_secret_by_fetch_alone(build: Any) -> None:
+    children = build(uri="hf://org/repo", model={"secretRef": {"name": "hf"}})
+    assert env_of(container(children, "fetch"))["HF_TOKEN"] == {
+        "secretKeyRef": {"name": "hf", "key": "token"}
+    }
+    assert "HF_TOKEN" not in env_of(container(children, "triton"))
+
+
+def test_a_claim_is_mounted_read_only(build: Any) -> None:
+    children = build(uri="pvc://models/deep/nano")
+    volume = next(v for v in pod_of(children)["volumes"] if v["name"] == "sources")
+    assert volume["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
+    for name in ("fetch", "triton"):
+        mount = next(m for m in container(children, name)["volumeMounts"] if m["name"] == "sources")
+        assert mount == {"name": "sources", "mountPath": "/sources", "readOnly": True}
+    assert env_of(container(children, "fetch"))["CONTROLLABLE_PVC_ROOT"] == "/sources"
+
+
+def test_weights_are_read_only_for_the_engine(build: Any) -> None:
+    mount = next(m for m in container(build(), "triton")["volumeMounts"] if m["name"] == "weights")
+    assert mount["readOnly"] is True
+
+
+# --- resources ----------------------------------------------------------------------------------------------
+
+
+def test_the_default_is_a_small_request_and_no_cpu_limit(build: Any) -> None:
+    assert container(build(), "triton")["resources"] == {"requests": {"cpu": "100m", "memory": "1Gi"}}
+
+
+def test_gpus_are_limits_of_the_engine_and_gpu_taints_are_tolerated(build: Any) -> None:
+    children = build(gpu={"count": 1}, serving={"resources": {"limits": {"memory": "80Gi"}}})
+    assert container(children, "triton")["resources"]["limits"] == {"memory": "80Gi", "nvidia.com/gpu": 1}
+    assert pod_of(children)["tolerations"][0]["key"] == "nvidia.com/gpu"
+    assert "tolerations" not in pod_of(build())
+
+
+# --- network ------------------------------------------------------------------------------------------------
+
+
+def test_the_service_sends_port_80_to_the_frontend(build: Any) -> None:
+    spec = build()["Service"]["spec"]
+    assert spec["ports"] == [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}]
+    pod_labels = build()["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert spec["selector"].items() <= pod_labels.items()
+
+
+def test_by_default_only_this_namespace_reaches_the_model(build: Any) -> None:
+    (rule,) = build()["NetworkPolicy"]["spec"]["ingress"]
+    assert rule == {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": 8080}]}
+
+
+def test_allow_from_replaces_the_default(build: Any) -> None:
+    peers = [
+        {"namespaceSelector": {"matchLabels": {"team": "a"}}, "podSelector": {}},
+        {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
+    ]
+    (rule,) = build(networkPolicy={"allowFrom": peers})["NetworkPolicy"]["spec"]["ingress"]
+    assert rule["from"] == peers
+
+
+def test_without_a_network_policy_none_is_built(build: Any) -> None:
+    assert "NetworkPolicy" not in build(networkPolicy={"enabled": False})
