@@ -127,9 +127,14 @@ def triton(
         typer.echo(server.ensure_triton(_say))
         return
     from controllable_inference.serving.config import load_engine_config
+    from controllable_inference.serving.termination import write_termination_log
 
-    drain = load_engine_config().serving.drain_timeout_seconds
-    server.exec_triton(server.Ports(http_port, grpc_port, metrics_port), drain, _say)
+    try:
+        drain = load_engine_config().serving.drain_timeout_seconds
+        server.exec_triton(server.Ports(http_port, grpc_port, metrics_port), drain, _say)
+    except ControllableError as error:
+        write_termination_log("ModelLoadFailed", str(error))
+        raise
 
 
 @app.command()
@@ -144,7 +149,7 @@ def frontend(
         typer.Option(
             envvar="CONTROLLABLE_SILENCE_SECONDS", help="Longest gap between two responses of Triton."
         ),
-    ] = 10.0,
+    ] = 30.0,
 ) -> None:
     """The OpenAI API in front of a tritonserver on this machine."""
     from controllable_inference.serving.config import load_engine_config
@@ -164,6 +169,41 @@ def frontend(
             drain=engine.serving.drain_timeout_seconds,
         )
     )
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A folder or image:///path.")] = "image:///models/nano",
+    problems: Annotated[int, typer.Option(help="How many unseen problems.")] = 300,
+    seed: Annotated[int, typer.Option(help="Seed of problems and sampling.")] = 2024,
+    concurrency: Annotated[int, typer.Option(help="Problems in flight.")] = 16,
+    output: Annotated[Path, typer.Option(help="Where report.md and report.json go.")] = Path("build/eval"),
+) -> None:
+    """Measure accuracy and cost: one sample, majority vote, and the controlled engine, on the same problems.
+
+    Example: `controllable-inference eval --problems 50`
+    """
+    from controllable_inference.evaluation.run import main as run_evaluation
+    from controllable_inference.serving.fetch import local_source
+
+    run_evaluation(local_source(model), problems, seed, concurrency, output)
+
+
+@app.command()
+def train_nano(
+    output: Annotated[Path, typer.Option(help="Folder of the finished model.")] = Path("models/nano"),
+    work: Annotated[Path, typer.Option(help="Checkpoints and recordings; resumed from.")] = Path(
+        "build/nano"
+    ),
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+) -> None:
+    """Train the nano reasoner, its gate and its budget predictor from nothing (within an hour on two cores).
+
+    Example: `controllable-inference train-nano --output ./my-nano`
+    """
+    from controllable_inference.training.nano import main as train
+
+    train(output, work, threads)
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The shipped model.py on the real engine, with one addition: a prompt that holds KILL kills the engine's thread."""
+"""The shipped model.py on the real engine, with one addition: a prompt that holds KILL kills its thread."""
 
 import importlib.util
 

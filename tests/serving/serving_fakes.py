@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 from controllable_inference.engine import events
 from controllable_inference.engine.request import Result, Usage
@@ -20,6 +21,8 @@ class FakeEngine:
         self.cancelled = []
         self.handles = []
         self.restarts = 0
+        self.steps = 0
+        self.working = True
 
     def submit(self, prompt, sampling, budget, on_event, *, streaming):
         handle = FakeHandle(self, on_event)
@@ -49,6 +52,10 @@ class FakeEngine:
         for handle in self.handles:
             handle.gone.set()
             handle.on_event(events.Failed("EngineDead", "the engine ended by RuntimeError; try again"))
+
+    def stats(self):
+        self.steps += self.working
+        return SimpleNamespace(steps=self.steps)
 
     def restart(self):
         self.alive = True

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-
 from controllable_inference.serving.config import ENV, EngineConfig, load_engine_config
 from controllable_inference.serving.errors import ConfigError
 from controllable_inference.serving.manifest import parse_duration, parse_manifest, read_manifest

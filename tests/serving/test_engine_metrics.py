@@ -1,8 +1,7 @@
 """Metrics wait in a buffer, so that the engine never waits for Triton."""
 
-from serving_fakes import RecordingSeries
-
 from controllable_inference.serving.engine_metrics import BufferedObserver
+from serving_fakes import RecordingSeries
 
 
 def test_values_are_handed_on_when_flushed_counters_as_one_sum_and_gauges_as_the_latest():

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from controllable_inference.errors import RequestError
 from controllable_inference.serving.triton_request import parse_triton_request
 
@@ -85,5 +84,5 @@ def test_a_malformed_request_is_refused_by_the_name_of_its_field(tensors, messag
 
 @pytest.mark.parametrize("value", ["soon", 1, True])
 def test_a_senseless_heartbeat_is_refused(value):
-    with pytest.raises(RequestError, match="^heartbeat_ms: "):
+    with pytest.raises(RequestError, match=r"^heartbeat_ms: "):
         parse({"heartbeat_ms": value}, text_input=b"x")

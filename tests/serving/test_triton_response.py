@@ -2,10 +2,9 @@
 
 import json
 
-from serving_fakes import result
-
 from controllable_inference.engine import events
 from controllable_inference.serving.triton_response import ResponseBuilder
+from serving_fakes import result
 
 
 def fed(builder, *happened):

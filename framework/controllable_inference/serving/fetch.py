@@ -1,8 +1,8 @@
-"""Brings a model's files to a folder, whatever the URI. Only safetensors: pickled weights run code when loaded.
+"""Brings a model's files to a folder, whatever the URI. Only safetensors: pickled weights run code when read.
 
 | URI | what happens |
 |---|---|
-| `image:///models/nano` | link to that folder of this image; in a checkout or wheel, to the shipped `models/nano` |
+| `image:///models/nano` | link to that folder of this image; elsewhere to the shipped `models/nano` |
 | `pvc://claim/path` | link to `path` under CONTROLLABLE_PVC_ROOT, where the claim is mounted |
 | `hf://org/repo` | download of a revision from the Hugging Face hub (HF_TOKEN, HF_ENDPOINT are honoured) |
 | a plain path | link to it |
@@ -34,7 +34,7 @@ def fetch(
 ) -> Path:
     """Make `to` the model that `uri` names: a link where the files are already here, else a download.
 
-    Safe to repeat and to interrupt: `to` appears whole or not at all, and a download goes on where it stopped.
+    Safe to repeat and to interrupt: `to` appears whole or not at all, a download goes on where it stopped.
     Raises ModelNotFound, whose message says what the source lacks and what to do.
     """
     to = Path(os.path.abspath(to))  # noqa: PTH100 - `resolve` would follow a link left by an earlier fetch
@@ -83,8 +83,8 @@ def _check_names(names: Iterable[str], where: str) -> None:
         pickled = sorted(name for name in names if name.endswith(PICKLED))
         if pickled:
             raise ModelNotFound(
-                f"{where}: only pickled weights ({pickled[0]}): loading them runs code from the file, so they are "
-                "refused; ask for a revision with safetensors or convert the checkpoint"
+                f"{where}: only pickled weights ({pickled[0]}), refused because loading them runs code "
+                "from the file; ask for a revision with safetensors or convert the checkpoint"
             )
         raise ModelNotFound(f"{where}: holds no *.safetensors")
     if "config.json" not in names:
@@ -120,7 +120,8 @@ def _download(repo: str, revision: str | None, to: Path, progress: Progress) -> 
         snapshot_download(repo, revision=commit, allow_patterns=list(ALLOWED), local_dir=partial)
     except GatedRepoError as error:
         raise ModelNotFound(
-            f"{name}: gated; accept its terms on the hub and give a token that may read it (secretRef, or HF_TOKEN)"
+            f"{name}: gated; accept its terms on the hub, and give a token that may read it "
+            "(secretRef, or HF_TOKEN)"
         ) from error
     except RevisionNotFoundError as error:
         raise ModelNotFound(f"{name}: the repository has no such revision") from error

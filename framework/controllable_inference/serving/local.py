@@ -1,7 +1,7 @@
 """`controllable-inference serve`: what the operator does in a cluster, on one machine without one.
 
-The same manifest, the same engine.json, the same tritonserver and frontend; restarts Triton when the canary says
-that the model is dead, as the kubelet would.
+The same manifest, the same engine.json, the same tritonserver and frontend; restarts Triton when the canary
+says that the model is dead, as the kubelet would.
 """
 
 import contextlib
@@ -198,7 +198,7 @@ class LocalServer:
                 region.unlink()
 
     def _shut_down(self) -> None:
-        # The frontend first: it lets open requests finish, and an open stream would keep Triton from stopping.
+        # The frontend first: it lets open requests finish, and an open stream would keep Triton running.
         if self._frontend is not None:
             self._progress("stopping")
             self._frontend.stop(self._drain + 1.0)

@@ -1,8 +1,8 @@
 """From the engine thread to Triton: one thread that sends what requests have to say.
 
-The engine must not wait for Triton, so its events only land in a queue here. The pump batches a stream's deltas,
-keeps silent streams audibly alive, polls for cancellation (Triton never calls back), and ends every request
-with exactly one final response, whatever happens.
+The engine must not wait for Triton, so its events only land in a queue here. The pump batches a stream's
+deltas, keeps silent streams audibly alive, polls for cancellation (Triton never calls back), and ends every
+request with exactly one final response, whatever happens.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 TICK = 0.02
 CANCEL_POLL = 0.1
 INTERVAL = 0.04
-"""Seconds: how often streams are looked at, how often asked whether they were cancelled, and the least gap between
-two responses of one stream (each costs about 0.2 ms of CPU, and nobody reads faster)."""
+"""Seconds: how often streams are looked at, how often asked whether they were cancelled, and the least gap
+between two responses of one stream (each costs about 0.2 ms of CPU, and nobody reads faster)."""
 
 
 class Channel(Protocol):
@@ -57,14 +57,15 @@ class Stream:
         self._events: deque[Event] = deque()
         self._sent = self._polled = time.monotonic()
         self._spoken = False
+        self._steps = -1
 
     def __call__(self, event: Event) -> None:
         self._events.append(event)
         if not self._spoken or isinstance(event, events.Done | events.Failed):
             self._wake()
 
-    def tick(self, now: float) -> None:
-        """Take in what the engine said, and send what is due."""
+    def tick(self, now: float, steps: int) -> None:
+        """Take in what the engine said, and send what is due. `steps`: how many the engine has made."""
         if self.closed:
             return
         for _ in range(len(self._events)):
@@ -76,9 +77,9 @@ class Stream:
             if self._channel.is_cancelled():
                 self.cancelled = True
                 self.handle.cancel()
-        if not self.closed and self._due(now):
+        if not self.closed and self._due(now, steps):
             self._channel.send(self._builder.take() if self._builder.stream else {}, final=False)
-            self._sent, self._spoken = now, True
+            self._sent, self._spoken, self._steps = now, True, steps
 
     def fail(self, code: ErrorCode, message: str) -> None:
         """End the request with an error, unless it has ended already."""
@@ -94,32 +95,36 @@ class Stream:
         if self.handle is not None:
             self.handle.cancel()
 
-    def _due(self, now: float) -> bool:
+    def _due(self, now: float, steps: int) -> bool:
         if self.cancelled:
             return False
         if self._builder.pending:
             return not self._spoken or now - self._sent >= INTERVAL
-        return self._heartbeat is not None and now - self._sent >= self._heartbeat
+        # A sign of life is given for work, not for being there: an engine that hangs falls silent.
+        return self._heartbeat is not None and now - self._sent >= self._heartbeat and steps != self._steps
 
     def _finish(self, last: events.Done | events.Failed) -> None:
         if isinstance(last, events.Failed):
             self.fail(*refusal(last.error, last.message))
         elif last.finish_reason == "cancelled":
             # Who did not ask for it is cut off because the engine shuts down.
-            told = ("CANCELLED", "request: cancelled by the client")
-            self.fail(*told if self.cancelled else ("UNAVAILABLE", "server: shutting down"))
+            if self.cancelled:
+                self.fail("CANCELLED", "request: cancelled by the client")
+            else:
+                self.fail("UNAVAILABLE", "server: shutting down")
         elif not self.closed:
             self._channel.send(self._builder.final(), final=True)
             self.closed = True
 
 
 class ResponsePump:
-    """The thread. `on_period` runs in it about four times a second."""
+    """The thread. `on_period` runs in it four times a second and returns the engine's count of steps."""
 
     PERIOD = 0.25
 
-    def __init__(self, on_period: Callable[[], None]) -> None:
+    def __init__(self, on_period: Callable[[], int]) -> None:
         self._on_period = on_period
+        self._steps = 0
         self._streams: list[Stream] = []
         self._lock = threading.Lock()
         self._awake = threading.Event()
@@ -158,13 +163,13 @@ class ResponsePump:
                 self._tick(stream, now)
             if now - checked >= self.PERIOD:
                 checked = now
-                self._on_period()
+                self._steps = self._on_period()
             with self._lock:
                 self._streams = [stream for stream in self._streams if not stream.closed]
 
     def _tick(self, stream: Stream, now: float) -> None:
         try:
-            stream.tick(now)
+            stream.tick(now, self._steps)
         except Exception:
             # One broken request must not silence the others.
             log.exception("sending a response failed")

@@ -124,8 +124,8 @@ def triton_command(
     """tritonserver's argument list.
 
     Without auto-completion the model process starts once, not twice (2–5 s instead of 12).
-    `exit_timeout` (seconds) is how long in-flight requests may finish after SIGTERM; `shared_memory` is how the
-    names of its regions in /dev/shm start, which a server that was killed leaves behind.
+    `exit_timeout` (seconds) is how long in-flight requests may finish after SIGTERM; `shared_memory` is how
+    the names of its regions in /dev/shm start, which a server that was killed leaves behind.
     """
     return [
         str(home / "bin" / "tritonserver"),

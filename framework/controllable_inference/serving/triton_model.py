@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from controllable_inference.engine.events import Event
-from controllable_inference.engine.metrics import Observer
+from controllable_inference.engine.metrics import EngineStats, Observer
 from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
 from controllable_inference.errors import ControllableError
 from controllable_inference.serving.config import EngineConfig, load_engine_config
@@ -35,6 +35,7 @@ class Engine(Protocol):
         streaming: bool,
     ) -> Handle: ...
 
+    def stats(self) -> EngineStats: ...
     def restart(self) -> None: ...
     def shutdown(self, drain_timeout: float) -> None: ...
 
@@ -75,7 +76,7 @@ class ServedModel:
 
     @classmethod
     def from_environment(cls, make_series: MakeSeries, build: BuildEngine = build_engine) -> "ServedModel":
-        """The model that CONTROLLABLE_ENGINE_CONFIG describes; what stops it also goes to the termination log."""
+        """The model that CONTROLLABLE_ENGINE_CONFIG describes; a failure also goes to the termination log."""
         try:
             return cls(load_engine_config(), build, make_series)
         except Exception as error:
@@ -108,9 +109,10 @@ class ServedModel:
         self._pump.close()
         self._observer.close()
 
-    def _look_after(self) -> None:
+    def _look_after(self) -> int:
         self._observer.flush()
         if not self._engine.alive and not self._closing:
             # The requests it had in flight were told by the engine itself, as the last thing it did.
             log.error("the engine's thread died; starting it again")
             self._engine.restart()
+        return self._engine.stats().steps

@@ -15,7 +15,7 @@ Outputs = dict[str, str | list[str]]
 class ResponseBuilder:
     """Gathers a request's events between two responses.
 
-    stream: whether anything is wanted before the end. trace: `full` adds every event, JSON, in the `event` tensor.
+    stream: whether anything is wanted before the end. trace: `full` adds every event in the `event` tensor.
     think_end: the text that ends the model's thinking, None where it doesn't think aloud.
     After `feed` of Done or Failed, `finished` holds it and `final()` is the last response.
     """

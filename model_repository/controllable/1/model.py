@@ -5,13 +5,11 @@ import logging
 import sys
 
 import triton_python_backend_utils as pb_utils
-
 from controllable_inference.serving.triton import check_numpy
 
 check_numpy()  # before anything touches a tensor
 
 import numpy as np  # noqa: E402
-
 from controllable_inference.serving.triton_model import ServedModel  # noqa: E402
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from starlette.applications import Starlette
@@ -119,7 +119,7 @@ class Frontend:
         }
 
 
-async def _gather(replies: AsyncIterator[Reply]) -> Gathered:
+async def _gather(replies: AsyncGenerator[Reply, None]) -> Gathered:
     gathered = Gathered()
     async for reply in replies:
         gathered.add(reply)
@@ -129,7 +129,7 @@ async def _gather(replies: AsyncIterator[Reply]) -> Gathered:
 
 
 async def _chunks(
-    first: Reply, replies: AsyncIterator[Reply], shape: Shape, include_usage: bool
+    first: Reply, replies: AsyncGenerator[Reply, None], shape: Shape, include_usage: bool
 ) -> AsyncIterator[bytes]:
     try:
         async with aclosing(_chained(first, replies)) as all_replies:
@@ -151,7 +151,7 @@ async def _chunks(
         yield sse(error.body())
 
 
-async def _chained(first: Reply, replies: AsyncIterator[Reply]) -> AsyncIterator[Reply]:
+async def _chained(first: Reply, replies: AsyncGenerator[Reply, None]) -> AsyncGenerator[Reply, None]:
     try:
         yield first
         async for reply in replies:

@@ -7,8 +7,8 @@ from typing import Any
 from controllable_inference.serving.frontend.triton_client import Reply
 
 _EXTENSION = (
-    "coefficient", "paths_started", "paths_pruned", "paths_stopped", "paths_finished", "tokens_saved", "confidence",
-    "limited_by", "queue_seconds", "time_to_first_token_seconds", "seconds",
+    "coefficient", "limited_by", "paths_started", "paths_pruned", "paths_stopped", "paths_finished",
+    "tokens_saved", "confidence", "queue_seconds", "time_to_first_token_seconds", "seconds",
 )  # fmt: skip
 
 

@@ -1,8 +1,9 @@
-"""Whether the model really answers. Triton's own READY stays true when the model process or its engine is dead."""
+"""Whether the model really answers. Triton's own READY stays true when its model process is dead."""
 
 import asyncio
 import logging
 import time
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from controllable_inference.serving.frontend.errors import ApiError
@@ -10,6 +11,9 @@ from controllable_inference.serving.frontend.settings import FrontendSettings
 from controllable_inference.serving.frontend.triton_client import Question, TritonClient
 
 log = logging.getLogger(__name__)
+
+PROGRESS = 5.0
+"""Seconds in which a working model that has requests gives at least two signs of life."""
 
 CANARY = Question(
     prompt="1",
@@ -49,13 +53,16 @@ class Health:
         return await asyncio.shield(self._running)
 
     async def _examine(self) -> Verdict:
-        asked = time.monotonic()
-        reason = await self._canary()
+        try:
+            async with asyncio.timeout(self._settings.canary_timeout):
+                reason, busy = await self._canary()
+        except TimeoutError:
+            reason, busy = f"no answer within {self._settings.canary_timeout:g} s", True
         now = time.monotonic()
         if reason is None:
             verdict = Verdict(ready=True, live=True, reason="the model answers", at=now)
-        elif self._client.last_progress > asked:
-            # Too busy for the canary to get through in time, but others are being answered.
+        elif busy and now - self._client.last_progress < PROGRESS:
+            # The canary did not get through, but others have replies, which the model gives for work done.
             verdict = Verdict(ready=True, live=True, reason="busy: " + reason, at=now)
         elif await self._client.is_loading():
             loading = now - self._reachable < self._settings.loading
@@ -69,15 +76,13 @@ class Health:
         self._verdict = verdict
         return verdict
 
-    async def _canary(self) -> str | None:
-        """None where the model answered, else why not."""
+    async def _canary(self) -> tuple[str | None, bool]:
+        """None where the model answered, else why not; and whether it may only be busy."""
         try:
-            async with asyncio.timeout(self._settings.canary_timeout):
-                async for reply in self._client.ask(CANARY):
+            async with aclosing(self._client.ask(CANARY)) as replies:
+                async for reply in replies:
                     if reply.finish_reason is not None:
-                        return None
+                        return None, False
         except ApiError as error:
-            return error.message
-        except TimeoutError:
-            return f"no answer within {self._settings.canary_timeout:g} s"
-        return "the stream ended without an answer"
+            return error.message, error.status == 429
+        return "the stream ended without an answer", False

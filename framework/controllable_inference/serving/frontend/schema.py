@@ -1,7 +1,7 @@
 """Requests of OpenAI's API, as far as they mean something here, and what they ask of the engine.
 
-Fields that only OpenAI's own service can honour are accepted and ignored, as other servers do. Fields that would
-change the answer are refused by name where they can't be honoured. Anything else is unknown and refused.
+Fields that only OpenAI's own service can honour are accepted and ignored, as other servers do. Fields that
+would change the answer are refused by name where they can't be honoured. All else is unknown and refused.
 """
 
 from typing import Annotated, Any, Literal, TypeVar
@@ -38,8 +38,8 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 _REASONS = {"n": "only 1 is supported: the paths of one request already are its samples, voted on"}
 _IGNORED = frozenset(
     {
-        "metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "safety_identifier", "service_tier",
-        "store", "user", "verbosity",
+        "metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "safety_identifier",
+        "service_tier", "store", "user", "verbosity",
     }
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """What the frontend is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controllable_inference.serving.triton import Ports
 
@@ -9,7 +9,8 @@ from controllable_inference.serving.triton import Ports
 class FrontendSettings:
     """Addresses and limits. Times are in seconds, sizes in bytes.
 
-    silence: longest gap between two responses of Triton (its model sends a sign of life every 2 s).
+    silence: longest gap between two responses of Triton. Its model gives a sign of life every 2 s if the
+    engine has made a step meanwhile, so this also bounds a step (a big model's prompt on a CPU, for example).
     canary_timeout: how long the health request may take; canary_age: how long its verdict is shared.
     loading: how long an unreachable Triton counts as loading its model, and not as dead.
     """
@@ -18,9 +19,9 @@ class FrontendSettings:
     trace: str = "summary"
     host: str = "0.0.0.0"  # noqa: S104 - it is what the pod serves
     port: int = 8080
-    triton: Ports = Ports()
+    triton: Ports = field(default_factory=Ports)
     body_limit: int = 4 * 1024 * 1024
-    silence: float = 10.0
+    silence: float = 30.0
     canary_timeout: float = 4.0
     canary_age: float = 2.0
     loading: float = 1800.0

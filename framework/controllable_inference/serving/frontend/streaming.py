@@ -7,7 +7,7 @@ from starlette.types import Send
 
 
 class ClosingStream(StreamingResponse):
-    """Closes its iterator itself: left to the garbage collector, a cancelled request would run on meanwhile."""
+    """Closes its iterator itself: left to the garbage collector, a cancelled request would run on."""
 
     async def stream_response(self, send: Send) -> None:
         async with aclosing(self.body_iterator):  # type: ignore[type-var]

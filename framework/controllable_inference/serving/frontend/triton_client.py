@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ HEARTBEAT_MS = 2000
 
 @dataclass(frozen=True)
 class Question:
-    """One request for the engine, already validated. `stream`: replies as the answer grows, or only at its end."""
+    """One request for the engine, validated. `stream`: replies as the answer grows, or only at its end."""
 
     prompt: str | list[dict[str, Any]]
     sampling: dict[str, Any]
@@ -55,7 +55,7 @@ class TritonClient:
         self._url = url
         self._silence = silence
         self.last_progress = -float("inf")
-        """When a running request last said something new, on time.monotonic's clock."""
+        """When any request last had a reply, be it a sign of life, on time.monotonic's clock."""
 
     async def __aenter__(self) -> "TritonClient":
         # Not before: gRPC's channels belong to the event loop that they are made in.
@@ -72,8 +72,8 @@ class TritonClient:
         except (InferenceServerException, grpc.RpcError) as error:
             return "UNAVAILABLE" in str(error)
 
-    async def ask(self, question: Question) -> AsyncIterator[Reply]:
-        """Send a question and yield the replies; leaving early cancels it. ApiError for whatever goes wrong."""
+    async def ask(self, question: Question) -> AsyncGenerator[Reply, None]:
+        """Send a question and yield the replies; leaving early cancels it. Raises ApiError."""
         # With this header an error ends the stream with a gRPC status, so its code is not lost.
         replies = self._client.stream_infer(_once(_inputs(question)), headers={"triton_grpc_error": "true"})
         try:
@@ -84,10 +84,8 @@ class TritonClient:
                     return
                 if error is not None:
                     raise from_triton("INTERNAL", error.message())
-                reply = _reply(result)
-                if not reply.is_heartbeat:
-                    self.last_progress = time.monotonic()
-                yield reply
+                self.last_progress = time.monotonic()
+                yield _reply(result)
         except TimeoutError:
             message = f"the model has been silent for {self._silence:g} s"
             raise ApiError(504, message, code="timeout") from None
