@@ -29,7 +29,9 @@ app = typer.Typer(
 )
 console = Console(stderr=True, highlight=False)  # standard output is for what a program may want to read
 
-Install = Annotated[bool, typer.Option("--install", help="install missing Debian packages (CI=true does, too)")]
+Install = Annotated[
+    bool, typer.Option("--install", help="install missing Debian packages (CI=true does, too)")
+]
 Json = Annotated[bool, typer.Option("--json", help='print {"runtime": reference, "operator": reference}')]
 
 
@@ -111,7 +113,7 @@ def images(
         for image in project.IMAGES:
             references[image.name] = project.ensure(image, console)
             if not only_build:
-                project.load(references[image.name], _paths(), console)
+                project.load(image, references[image.name], _paths(), console)
     if as_json:
         print(json.dumps(references))
     else:
@@ -147,7 +149,9 @@ def _build(install: bool) -> None:
         return
     checks.ensure_packages(checks.TO_BUILD, install=_may_install(install))
     checks.ensure_go()
-    console.print(f"building {len(modules)} of {len(builder.MODULES)} parts; all take about 8 minutes on 2 cores, once")
+    console.print(
+        f"building {len(modules)} of {len(builder.MODULES)} parts; all take about 8 minutes on 2 cores, once"
+    )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     seconds = {}
     for number, module in enumerate(modules, 1):

@@ -81,7 +81,9 @@ def ldflags(module: Module, go_mod: str) -> str:
         if not version:
             raise ClusterError(f"tools/{module.name}/go.mod names no version of {module.name}")
         flags += [f"-X {variable}={version[1]}" for variable in module.stamps.split()]
-        flags += [f"-X {COMPONENT_VERSION}.gitMajor={version[2]} -X {COMPONENT_VERSION}.gitMinor={version[3]}"]
+        flags += [
+            f"-X {COMPONENT_VERSION}.gitMajor={version[2]} -X {COMPONENT_VERSION}.gitMinor={version[3]}"
+        ]
         flags += [f"-X {COMPONENT_VERSION}.gitTreeState=clean"]
     return " ".join(flags)
 
@@ -140,7 +142,12 @@ def _compile(module: Module, into: Path, progress: Callable[[int, int], None]) -
         _go(module, "mod", "download")
         total = len(_go(module, "list", "-deps", "tool").split())
         command = [*_NICE, "go", "build", "-v", "-trimpath", "-buildvcs=false", f"-tags={module.tags}"]
-        command += [f"-ldflags={ldflags(module, (module.folder / 'go.mod').read_text())}", "-o", f"{into}/", "tool"]
+        command += [
+            f"-ldflags={ldflags(module, (module.folder / 'go.mod').read_text())}",
+            "-o",
+            f"{into}/",
+            "tool",
+        ]
         process = subprocess.Popen(
             command, cwd=module.folder, env=_env(module), text=True, stderr=subprocess.PIPE
         )

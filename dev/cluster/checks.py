@@ -29,7 +29,11 @@ TO_RUN: dict[str, str] = {
     "busybox": "busybox-static",
     "gcc": "build-essential",  # pause, a static program of twenty lines
 }
-TO_BUILD: dict[str, str] = {"gcc": "build-essential", "pkg-config": "pkg-config", "libseccomp.pc": "libseccomp-dev"}
+TO_BUILD: dict[str, str] = {
+    "gcc": "build-essential",
+    "pkg-config": "pkg-config",
+    "libseccomp.pc": "libseccomp-dev",
+}
 TO_MAKE_IMAGES: dict[str, str] = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 
 
@@ -57,7 +61,9 @@ def ensure_packages(needed: dict[str, str], *, install: bool) -> None:
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
         done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise ClusterError(f"apt-get {command[0]} failed: {done.stderr.strip()}", f"apt-get {' '.join(command)}")
+            raise ClusterError(
+                f"apt-get {command[0]} failed: {done.stderr.strip()}", f"apt-get {' '.join(command)}"
+            )
 
 
 def ensure_host(system: str = platform.system(), user: int | None = None) -> None:
@@ -65,7 +71,9 @@ def ensure_host(system: str = platform.system(), user: int | None = None) -> Non
     if system != "Linux":
         raise ClusterError(f"this cluster needs Linux, not {system}", "with Docker, set CLUSTER=kind")
     if (os.geteuid() if user is None else user) != 0:
-        raise ClusterError("this cluster needs root", f"sudo -E {sys.executable} -m dev.cluster …, or CLUSTER=kind")
+        raise ClusterError(
+            "this cluster needs root", f"sudo -E {sys.executable} -m dev.cluster …, or CLUSTER=kind"
+        )
 
 
 # Each line uses one feature of the kernel, in namespaces that are gone right after.

@@ -151,7 +151,11 @@ def scheduler_config(paths: ClusterPaths) -> dict[str, Any]:
     return {
         "apiVersion": "kubescheduler.config.k8s.io/v1",
         "kind": "KubeSchedulerConfiguration",
-        "clientConnection": {"kubeconfig": str(paths.kubeconfig("kube-scheduler")), "qps": 500, "burst": 1000},
+        "clientConnection": {
+            "kubeconfig": str(paths.kubeconfig("kube-scheduler")),
+            "qps": 500,
+            "burst": 1000,
+        },
         "leaderElection": {"leaderElect": False},
     }
 

@@ -80,7 +80,14 @@ def inside(paths: ClusterPaths, command: list[str]) -> tuple[list[str], dict[str
     cluster = running(paths)
     if cluster is None:
         raise ClusterError(f"cluster {paths.name!r} is not up", "python -m dev.cluster up")
-    namespaces = ["nsenter", f"--target={cluster.node.pid}", "--net", "--mount", "--pid", f"--wdns={Path.cwd()}"]
+    namespaces = [
+        "nsenter",
+        f"--target={cluster.node.pid}",
+        "--net",
+        "--mount",
+        "--pid",
+        f"--wdns={Path.cwd()}",
+    ]
     # nsenter waits for the command and passes no signal on: when it is ended, the command shall end too
     return [*namespaces, "setpriv", "--pdeathsig", "TERM", *command], environment(paths, cluster)
 
@@ -99,7 +106,16 @@ def _start(paths: ClusterPaths, report: Report) -> None:
     path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
     with (paths.logs / "node.log").open("wb") as log:
         starter = subprocess.Popen(
-            [*unshare, "--propagation", "slave", sys.executable, "-m", "dev.cluster.node", paths.name, cni_plugins],
+            [
+                *unshare,
+                "--propagation",
+                "slave",
+                sys.executable,
+                "-m",
+                "dev.cluster.node",
+                paths.name,
+                cni_plugins,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -128,7 +144,9 @@ def _first_child(starter: subprocess.Popen[str]) -> Process:
             for child in process.children():
                 return child
         time.sleep(0.005)
-    raise ClusterError("unshare made no namespaces", "run as root, on a kernel with net, pid and mount namespaces")
+    raise ClusterError(
+        "unshare made no namespaces", "run as root, on a kernel with net, pid and mount namespaces"
+    )
 
 
 def _stop(paths: ClusterPaths) -> None:

@@ -18,7 +18,10 @@ TOOLS = Path(__file__).parent / "tools"
 
 def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
     """The folder that outlives clusters: binaries, base images, stores of images."""
-    return Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "/root")) / ".cache") / "controllable-inference"
+    return (
+        Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "/root")) / ".cache")
+        / "controllable-inference"
+    )
 
 
 @dataclass(frozen=True)

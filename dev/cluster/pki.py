@@ -59,7 +59,9 @@ def create(paths: ClusterPaths) -> None:
     _issue(paths.pki, "kubelet-server", cluster, NODE, names=[NODE, NODE_IP])
     for name, (user, group) in CLIENTS.items():
         _issue(paths.pki, name, cluster, user, group)
-        config = kubeconfig(name, *(_read(paths.pki, file) for file in ("ca.crt", f"{name}.crt", f"{name}.key")))
+        config = kubeconfig(
+            name, *(_read(paths.pki, file) for file in ("ca.crt", f"{name}.crt", f"{name}.key"))
+        )
         _write(paths.kubeconfig(name), json.dumps(config).encode())
     service_accounts = rsa.generate_private_key(65537, 2048)
     _write(paths.pki / "service-accounts.key", _pem(service_accounts))
@@ -105,7 +107,9 @@ def _issue(
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if names else [])]
     builder = (
         _template(subject, by.certificate.subject, key, is_authority=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key()), critical=False
+        )
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     )
     if names:

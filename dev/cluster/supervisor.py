@@ -47,7 +47,8 @@ class Supervisor:
                 last_error = str(error)
             time.sleep(0.05)
         raise ClusterError(
-            f"{what}: not within {limit:.0f} s {last_error and f'({last_error})'}", f"logs are in {self._logs}"
+            f"{what}: not within {limit:.0f} s {last_error and f'({last_error})'}",
+            f"logs are in {self._logs}",
         )
 
     def serve(self) -> None:
@@ -57,7 +58,9 @@ class Supervisor:
             name = next((n for n, p in self._running.items() if p.pid == pid), None)
             if name is not None:
                 with self.log(name).open("a") as log:
-                    log.write(f"--- ended with status {os.waitstatus_to_exitcode(status)}; starting it again\n")
+                    log.write(
+                        f"--- ended with status {os.waitstatus_to_exitcode(status)}; starting it again\n"
+                    )
                 time.sleep(1)
                 self.start(name, self._commands[name])
 

@@ -52,7 +52,9 @@ def image_archive(
         "layers": [descriptor(layer, LAYER)],
     }
     manifest_bytes = json.dumps(manifest).encode()
-    return archive(index(descriptor(manifest_bytes, MANIFEST), reference), [layer, config_bytes, manifest_bytes])
+    return archive(
+        index(descriptor(manifest_bytes, MANIFEST), reference), [layer, config_bytes, manifest_bytes]
+    )
 
 
 def digest(content: bytes) -> str:

@@ -1,2 +1,149 @@
-"""stub"""
-IMAGES=()
+"""The project's two images: built where what goes into them changed, and brought into a cluster.
+
+An image's tag is the hash of what goes into it, so the same sources give the same reference, and a changed image
+rolls the pods that use it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from dev.cluster import lifecycle
+from dev.cluster.errors import ClusterError
+from dev.cluster.images import buildah
+from dev.cluster.images.layout import Layout
+from dev.cluster.paths import REPOSITORY, ClusterPaths, cache_dir, locked
+
+
+@dataclass(frozen=True)
+class Image:
+    name: str
+    inputs: tuple[str, ...]  # what the Dockerfile copies, relative to the repository
+    options: tuple[str, ...]
+
+    @property
+    def repository(self) -> str:
+        return f"localhost/controllable-{self.name}"
+
+    @property
+    def dockerfile(self) -> Path:
+        return REPOSITORY / "images" / self.name / "Dockerfile"
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(cache_dir() / "images" / self.name)
+
+
+IMAGES = (
+    Image(
+        "runtime",
+        inputs=(
+            "images/runtime",
+            "constraints.txt",
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+            "schemas",
+            "model_repository",
+            "models",
+            "framework",
+        ),
+        options=(f"--build-arg=CPU_BASE={buildah.BASE}", "--target=cpu"),
+    ),
+    Image(
+        "operator",
+        inputs=("images/operator", "constraints.txt", "operator"),
+        options=(f"--build-arg=BASE={buildah.BASE}",),
+    ),
+)
+
+
+def content_hash(files: Iterable[Path], root: Path) -> str:
+    """A hash of names, contents and whether a file may be executed: of all that a COPY takes over."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        content = file.read_bytes()
+        executable = bool(file.stat().st_mode & 0o100)
+        digest.update(f"{file.relative_to(root)}\0{executable}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def input_files(inputs: Iterable[str], root: Path) -> Iterator[Path]:
+    """The files under `inputs`, without what .dockerignore keeps out of every build."""
+    for name in inputs:
+        path = root / name
+        if not path.exists():
+            raise ClusterError(f"{path} goes into an image and is missing", "restore it from the repository")
+        for file in [path] if path.is_file() else path.rglob("*"):
+            folders = file.relative_to(root).parts[:-1]
+            ignored = any(f == "__pycache__" or f.endswith((".egg-info", "_cache")) for f in folders)
+            if file.is_file() and not ignored:
+                yield file
+
+
+def ensure(image: Image, console: Console) -> str:
+    """Build an image unless it is there; returns its reference."""
+    tag = content_hash(input_files(image.inputs, REPOSITORY), REPOSITORY)
+    reference = f"{image.repository}:{tag}"
+    with locked(image.layout.folder.with_suffix(".lock")):
+        if tag in image.layout.tags():
+            console.print(f"{image.name}: unchanged")
+            return reference
+        start = time.monotonic()
+        with console.status(f"{image.name}: building") as status:
+
+            def say(step: str) -> None:
+                status.update(f"{image.name}: {step[:100]}")
+
+            buildah.build(image.dockerfile, reference, list(image.options), say)
+            built = time.monotonic()
+            buildah.push(reference, image.layout.folder, say)
+            image.layout.keep_only(tag)
+            buildah.remove([other for other in buildah.tags(image.repository) if other != reference], say)
+        console.print(
+            f"{image.name}: built in {built - start:.1f} s, exported in {time.monotonic() - built:.1f} s, "
+            f"{image.layout.size(tag) / 1e6:.0f} MB"
+        )
+    return reference
+
+
+def load(image: Image, reference: str, paths: ClusterPaths, console: Console) -> None:
+    """Bring an image into the running cluster, unless it is there; only the layers that the cluster lacks."""
+    ctr = ["ctr", "--namespace", "k8s.io"]
+    if reference in _inside(paths, [*ctr, "images", "list", "--quiet"]).split():
+        return
+    start = time.monotonic()
+    present = set(_inside(paths, [*ctr, "content", "list", "--quiet"]).split())
+    command, environment = lifecycle.inside(paths, [*ctr, "images", "import", "--local", "-"])
+    with (
+        locked(image.layout.folder.with_suffix(".lock")),
+        subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as importer,
+    ):
+        assert importer.stdin is not None
+        assert importer.stderr is not None
+        try:
+            image.layout.write_archive(reference.rpartition(":")[2], reference, present, importer.stdin)
+            importer.stdin.close()
+        except BrokenPipeError:
+            pass  # the importer says why
+        complaint = importer.stderr.read().decode()
+    if importer.returncode:
+        raise ClusterError(f"containerd did not take {reference}: {complaint.strip()}")
+    console.print(f"{image.name}: loaded in {time.monotonic() - start:.1f} s")
+
+
+def _inside(paths: ClusterPaths, command: list[str]) -> str:
+    line, environment = lifecycle.inside(paths, command)
+    done = subprocess.run(line, env=environment, text=True, capture_output=True)
+    if done.returncode:
+        raise ClusterError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+    return done.stdout

@@ -16,9 +16,6 @@ class Store:
     def references(self) -> set[str]:
         return set(self._run("images", "list", "--quiet").split())
 
-    def digests(self) -> set[str]:
-        return set(self._run("content", "list", "--quiet").split())
-
     def load_new(self, archives: Mapping[str, Path]) -> list[str]:
         """Import the archives whose image is not there yet."""
         present = self.references()
@@ -34,6 +31,8 @@ class Store:
         """Drop what containerd knows of containers whose processes are gone."""
         if containers := self._run("containers", "list", "--quiet").split():
             self._run("containers", "delete", *containers)
+        if sandboxes := [line.split()[0] for line in self._run("sandboxes", "list").splitlines()[1:]]:
+            self._run("sandboxes", "remove", "--force", *sandboxes)
 
     def _run(self, *arguments: str) -> str:
         done = _ctr(*arguments)

@@ -42,7 +42,9 @@ def _hook(hook: str, rules: Rules, directions: tuple[Direction, ...]) -> str:
 
 
 def _chain(direction: Direction, address: str, allowed: set[Allow]) -> str:
-    lines = sorted(f"    {_match(direction, allow)} return".replace("  return", " return") for allow in allowed)
+    lines = sorted(
+        f"    {_match(direction, allow)} return".replace("  return", " return") for allow in allowed
+    )
     # an answer at once instead of silence: a test of a closed door need not wait for a time-out
     return "\n".join(
         [f"  chain {_name(direction, address)} {{", *lines, "    reject with icmpx admin-prohibited", "  }"]

@@ -42,14 +42,18 @@ class Allow:
 Rules = dict[tuple[Direction, str], set[Allow]]
 
 
-def compile_policies(pods: Sequence[Object], namespaces: Sequence[Object], policies: Iterable[Object]) -> Rules:
+def compile_policies(
+    pods: Sequence[Object], namespaces: Sequence[Object], policies: Iterable[Object]
+) -> Rules:
     """Every restricted pod and what the policies that select it allow, together."""
     reachable = [pod for pod in pods if _has_own_address(pod)]
     rules: Rules = {}
     for policy in policies:
         spec, namespace = policy["spec"], policy["metadata"]["namespace"]
         selected = [
-            p for p in reachable if _namespace(p) == namespace and matches(spec.get("podSelector"), _labels(p))
+            p
+            for p in reachable
+            if _namespace(p) == namespace and matches(spec.get("podSelector"), _labels(p))
         ]
         for direction in _directions(spec):
             for pod in selected:

@@ -1,0 +1,7 @@
+"""Print what the serving runtime depends on, from pyproject.toml: the layer of dependencies needs no code."""
+
+import tomllib
+from pathlib import Path
+
+project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+print("\n".join([*project["dependencies"], *project["optional-dependencies"]["serving"]]))
