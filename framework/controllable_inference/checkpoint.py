@@ -1,4 +1,4 @@
-"""From a folder or a repository id to a loaded model and tokenizer. Weights are safetensors or GGUF, never pickle."""
+"""From a folder or repository id to a loaded model and tokenizer; safetensors or GGUF, never pickle."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _check_weights(folder: Path) -> None:
     pickled = sorted(p.name for pattern in PICKLED for p in folder.glob(pattern))
     if pickled:
         raise ModelLoadError(
-            f"{folder} holds pickled weights only ({pickled[0]}), and loading a pickle runs whatever code is in it; "
+            f"{folder} holds pickled weights only ({pickled[0]}), and loading a pickle runs the code in it; "
             "convert them to safetensors"
         )
     raise ModelLoadError(f"{folder} holds no safetensors weights")

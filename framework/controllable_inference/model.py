@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,18 +12,12 @@ from controllable_inference import checkpoint, errors
 from controllable_inference.control.config import ControlConfig, ControlSettings
 from controllable_inference.control.controller import Controller
 from controllable_inference.control.load import load_controller
-from controllable_inference.control.steps import StepDelimiters
-from controllable_inference.engine.detokenizer import Detokenizer
 from controllable_inference.engine.engine import Engine, EngineConfig
 from controllable_inference.engine.events import Done, Event, Failed
 from controllable_inference.engine.metrics import Observer
 from controllable_inference.engine.prompt import PromptRenderer
 from controllable_inference.engine.request import Messages, RequestBudget, Result, SamplingParams
 from controllable_inference.engine.vocabulary import Vocabulary
-
-log = logging.getLogger(__name__)
-THINK_END = "</think>"
-"""What ends a thinking segment in the open reasoning families, assumed where control.json says nothing."""
 
 
 class ControllableInference:
@@ -55,10 +48,10 @@ class ControllableInference:
         controller: Controller | None = None,
         observer: Observer | None = None,
     ) -> ControllableInference:
-        """Load a local folder or a Hugging Face repository, with the gate and budget that lie beside the weights.
+        """Load a folder or a Hugging Face repository, with the gate and budget beside the weights.
 
-        control: the `control` part of engine.json. gguf_file: name of a GGUF file in the folder, to load instead
-        of safetensors. token: for private repositories. controller: takes the shipped one's place.
+        control: the `control` part of engine.json. gguf_file: name of a GGUF file in the folder, to load
+        instead of safetensors. token: for private repositories. controller: takes the shipped one's place.
 
         Raises ModelNotFound, ModelLoadError, ControlConfigError.
         """
@@ -66,7 +59,7 @@ class ControllableInference:
         settings = ControlSettings.parse(control)
         config = ControlConfig.load(folder)
         model, tokenizer = checkpoint.load(folder, precision, gguf_file, device)
-        vocabulary = _vocabulary(model, tokenizer, config)
+        vocabulary = Vocabulary.of(model, tokenizer, config)
         if controller is None:
             thinks = vocabulary.think_end is not None
             controller = load_controller(folder, config, settings, model.config.hidden_size, thinks)
@@ -100,7 +93,7 @@ class ControllableInference:
         seed: int | None = None,
         controller: Controller | None = None,
     ) -> Iterator[Event]:
-        """The same, as events while they happen; the last one is Done. Closing the iterator cancels the request."""
+        """The same as events while they happen; the last is Done. Closing the iterator cancels."""
         return self._events(prompt, sampling, budget, seed, controller, streaming=True)
 
     def render(self, messages: Messages, thinking: bool = True) -> str:
@@ -143,30 +136,3 @@ class ControllableInference:
                     return
         finally:
             handle.cancel()
-
-
-def _vocabulary(model: Any, tokenizer: Any, control: ControlConfig | None) -> Vocabulary:
-    detokenizer = Detokenizer(tokenizer)
-    think_end: str | None = control.think_end if control else THINK_END
-    ids = tokenizer.encode(think_end, add_special_tokens=False)
-    think_end_id = ids[0] if len(ids) == 1 else None
-    if control is None and think_end_id is None:
-        think_end = None  # no reasoning model of the families that mark their thinking
-    delimiters = control.step_delimiters if control else ControlConfig().step_delimiters
-    return Vocabulary(
-        detokenizer,
-        StepDelimiters(delimiters, detokenizer.token_text),
-        _eos(model, tokenizer),
-        think_end,
-        think_end_id,
-        lenient=control is None,
-    )
-
-
-def _eos(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every id that model, generation settings or tokenizer say ends a text."""
-    found: set[int] = set()
-    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
-        ids = getattr(source, "eos_token_id", None)
-        found.update(ids if isinstance(ids, list | tuple) else [] if ids is None else [ids])
-    return frozenset(found)

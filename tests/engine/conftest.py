@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import copy
 import string
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from controllable_inference.control.controller import Controller
+from controllable_inference.engine import attention
+from controllable_inference.engine.engine import Engine, EngineConfig
+from controllable_inference.engine.events import Done, Event
+from controllable_inference.engine.prompt import PromptRenderer
+from controllable_inference.engine.request import Result
+from controllable_inference.engine.vocabulary import Vocabulary
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     LlamaConfig,
@@ -20,12 +28,6 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
-
-from controllable_inference.control.controller import Controller
-from controllable_inference.engine import attention
-from controllable_inference.engine.engine import Engine, EngineConfig
-from controllable_inference.engine.prompt import PromptRenderer
-from controllable_inference.model import _vocabulary
 
 torch.set_num_threads(1)
 
@@ -90,14 +92,14 @@ def with_our_attention(model: Any) -> Any:
 
 def make_engine(model: Any, tokenizer: Any, controller: Controller, **config: Any) -> Engine:
     ours = with_our_attention(model)
-    vocabulary = _vocabulary(ours, tokenizer, None)
+    vocabulary = Vocabulary.of(ours, tokenizer, None)
     prompts = PromptRenderer(tokenizer, vocabulary.think_end, None)
     return Engine(ours, prompts, vocabulary, controller, EngineConfig(**{"kv_blocks": 256, **config}))
 
 
 @pytest.fixture
 def engine_of(tokenizer: Any, models_by_family: dict[str, Any]) -> Any:
-    """Make engines that are shut down when the test ends: `engine_of(controller, family="llama", **config)`."""
+    """Makes engines that are shut down when the test ends: `engine_of(controller, family, **config)`."""
     made: list[Engine] = []
 
     def make(controller: Controller, family: str = "llama", **config: Any) -> Engine:
@@ -109,10 +111,74 @@ def engine_of(tokenizer: Any, models_by_family: dict[str, Any]) -> Any:
         engine.shutdown()
 
 
+class Stepped:
+    """An engine without a thread: every step is the test's own, so that what happens when is exact."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.core = engine._core
+        engine._thread = threading.current_thread()  # submit finds a thread there, and starts none
+
+    def submit(self, prompt: Any, sampling: Any = None, budget: Any = None, **options: Any) -> Watched:
+        return Watched(self.engine, prompt, sampling, budget, options)
+
+    def step(self) -> None:
+        if not self.engine._commands.empty():
+            self.engine._obey(self.core)
+        if self.core.groups:
+            self.core.step()
+        self.check()
+
+    def run(self, most: int = 3000) -> None:
+        for _ in range(most):
+            self.step()
+            if not self.core.groups and self.engine._commands.empty():
+                return
+        raise AssertionError(f"requests still in the engine after {most} steps")
+
+    def check(self) -> None:
+        """What must hold between any two steps."""
+        scheduler = self.core.scheduler
+        groups = self.core.groups
+        scheduler.blocks.check([g.prompt_table for g in groups] + [p.table for g in groups for p in g.paths])
+        assert all(not p.table for g in groups for p in g.paths if not p.running)
+        assert sum(len(g.running_paths) for g in scheduler.running) <= scheduler.max_rows
+
+
+class Watched:
+    """A submitted request and the events it had."""
+
+    def __init__(
+        self, engine: Engine, prompt: Any, sampling: Any, budget: Any, options: dict[str, Any]
+    ) -> None:
+        self.events: list[Event] = []
+        self.handle = engine.submit(prompt, sampling, budget, self.events.append, **options)
+
+    @property
+    def result(self) -> Result:
+        assert isinstance(self.events[-1], Done), self.events[-1]
+        return self.events[-1].result
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.type for event in self.events]
+
+    @property
+    def texts(self) -> list[str]:
+        return [path.text for path in self.result.paths]
+
+
+@pytest.fixture
+def stepped(tokenizer: Any, models_by_family: dict[str, Any]) -> Callable[..., Stepped]:
+    """`stepped(controller, family, **config)`"""
+
+    def make(controller: Controller, family: str = "llama", **config: Any) -> Stepped:
+        return Stepped(make_engine(models_by_family[family], tokenizer, controller, **config))
+
+    return make
+
+
 def save_checkpoint(folder: Path, model: Any, tokenizer: Any) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
-
-
-Maker = Callable[..., Engine]

@@ -28,7 +28,8 @@ class BudgetRule:
 def wanted_coefficient(prompt: PromptView, predicted: float) -> tuple[float, str]:
     """The coefficient to go by, and whose it is.
 
-    A client's `coefficient` and `effort` take the place of the model's prediction; of the two the smaller wins.
+    A client's `coefficient` and `effort` take the place of the model's prediction; of the two the smaller
+    wins.
     """
     asked = {
         "coefficient": prompt.budget.coefficient,
@@ -41,9 +42,9 @@ def wanted_coefficient(prompt: PromptView, predicted: float) -> tuple[float, str
 def allocate(prompt: PromptView, rule: BudgetRule, predicted: float = 1.0) -> Plan:
     """paths = max(1, round(c * base_paths)), token cap = c * base_tokens, each cut to its tightest limit.
 
-    Under the fast threshold: one path that does not think. The cap keeps at least `min_token_share` of the base,
-    and never exceeds the room behind the prompt. Greedy sampling makes one path, for all would be equal.
-    `limited_by` names the tightest limit that took something away, else whose coefficient it was.
+    Under the fast threshold: one path that does not think. The cap keeps at least `min_token_share` of the
+    base, and never exceeds the room behind the prompt. Greedy sampling makes one path, for all would be
+    equal. `limited_by` names the tightest limit that took something away, else whose coefficient it was.
     """
     wanted, limited_by = wanted_coefficient(prompt, predicted)
     coefficient = min(max(wanted, rule.min_coefficient), rule.max_coefficient)

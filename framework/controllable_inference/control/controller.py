@@ -1,7 +1,7 @@
 """Controllers decide how much a request may compute, which paths go on, and what the answer is.
 
-Everything the engine does of its own accord is mechanism; every choice is a controller's. The one shipped here is
-gate + budget + vote; each baseline (`baselines`) is another on the same engine.
+Everything the engine does of its own accord is mechanism; every choice is a controller's. The one shipped
+here is gate + budget + vote; each baseline (`baselines`) is another on the same engine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from controllable_inference.control.vote import is_settled, one_each, tally, vot
 
 
 class Controller(Protocol):
-    """Pure: same view, same decision. One controller serves many requests at once, from the engine's thread."""
+    """Pure: same view, same decision. One controller serves many requests, from the engine's thread."""
 
     most_paths: int
     """Upper bound of the paths that a plan of its may have running at once."""
@@ -33,7 +33,7 @@ class Controller(Protocol):
         """Once, when the prompt has been computed."""
 
     def score(self, features: Tensor) -> Tensor:
-        """features (n, feature_dim): every path of every request at a boundary in this step -> (n,) in [0, 1]."""
+        """features (n, feature_dim) of all paths at a boundary, of all requests -> (n,) in [0, 1]."""
 
     def decide(self, request: RequestView) -> list[Decision]:
         """When a path of the request has ended a step or has finished. No decision means: go on."""
@@ -45,7 +45,8 @@ class Controller(Protocol):
 def confidence_rank(features: Tensor) -> Tensor:
     """Score for a model without a trained gate: the path's rank in mean log-probability among its siblings.
 
-    Calibrated by construction: under threshold t, a share t of a request's paths, counting those already gone.
+    Calibrated by construction: under threshold t, a share t of a request's paths, counting those already
+    gone.
     """
     return features[:, features.shape[1] - len(STATISTICS) + RANK]
 

@@ -128,9 +128,8 @@ class PathFeatures:
         """Feature vectors of paths whose newest token ended a step; the next step begins with this call.
 
         hidden (n, hidden_size): states at the boundary tokens. groups: for each slot, the slots of all paths
-        of its request, itself included. Paths without an accounted token do not count; ended ones count as they
-        were when they ended.
-        Returns (n, feature_dim(hidden_size)) float32.
+        of its request, itself included. Paths without an accounted token do not count; ended ones count as
+        they were when they ended. Returns (n, feature_dim(hidden_size)) float32.
         """
         at = torch.tensor(slots, dtype=torch.long, device=self.device)
         path = self.sums[at] / self.tokens[at, None]

@@ -74,8 +74,8 @@ def _load_gate(folder: Path, config: GateConfig, hidden_size: int) -> Callable[[
     expected = feature_dim(hidden_size)
     if config.hidden_dim != expected:
         raise ControlConfigError(
-            f"{folder / CONTROL_FILE}: gate.hidden_dim is {config.hidden_dim}, but paths of this model have features "
-            f"of length {expected} (hidden size {hidden_size}); the gate was trained for another model"
+            f"{folder / CONTROL_FILE}: gate.hidden_dim is {config.hidden_dim}, but paths of this model have "
+            f"features of length {expected} (hidden size {hidden_size}); the gate is another model's"
         )
     gate = PathGate.load(folder / config.weights, config.hidden_dim, config.threshold)
     calibrate = Calibration.of(config.calibration) if config.calibration else None
@@ -90,7 +90,7 @@ def _load_gate(folder: Path, config: GateConfig, hidden_size: int) -> Callable[[
 def _load_budget(folder: Path, config: BudgetConfig, hidden_size: int) -> BudgetPredictor:
     if config.input_dim != hidden_size:
         raise ControlConfigError(
-            f"{folder / CONTROL_FILE}: budget.input_dim is {config.input_dim}, but this model's hidden states have "
-            f"size {hidden_size}; the budget predictor was trained for another model"
+            f"{folder / CONTROL_FILE}: budget.input_dim is {config.input_dim}, but this model's hidden "
+            f"states have size {hidden_size}; the budget predictor is another model's"
         )
     return BudgetPredictor.load(folder / config.weights, config.input_dim, config.hidden_dim)

@@ -1,4 +1,4 @@
-"""Where a reasoning step ends: at a token whose text holds a step delimiter, while the path is still thinking."""
+"""Where a reasoning step ends: at a token whose text holds a delimiter, while the path still thinks."""
 
 from __future__ import annotations
 

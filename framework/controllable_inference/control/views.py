@@ -1,4 +1,4 @@
-"""What a controller sees, and what it may answer. Values only: a controller never touches the engine's state."""
+"""What a controller sees, and what it may answer. Values only: it never touches engine state."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Mode = Literal["slow", "fast"]
 class PromptView:
     """A request whose prompt has just been computed.
 
-    hidden (tokens, hidden size): final hidden states of the prompt, only for a controller that asked for them.
-    room: tokens that still fit behind the prompt, in the model's context and in the KV cache.
+    hidden (tokens, hidden size): final hidden states of the prompt, only for a controller that asked for
+    them. room: tokens that still fit behind the prompt, in the model's context and in the KV cache.
     """
 
     tokens: int

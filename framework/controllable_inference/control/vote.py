@@ -34,8 +34,8 @@ def is_settled(totals: dict[str, float], running: int, most: float = 1.0) -> boo
 def vote(paths: Sequence[PathView], weight: Weight) -> Answer:
     """The answer with the most weight; among its paths, the one with the best score is shown.
 
-    Ties, as where no two answers can be compared, go to the best score, then to the lowest-numbered path. Where no
-    path has an answer there is no winner.
+    Ties, as where no two answers can be compared, go to the best score, then to the lowest-numbered path.
+    Where no path has an answer there is no winner.
     """
     totals = tally(paths, weight)
     if not totals:

@@ -1,7 +1,8 @@
-"""Our attention, as transformers' models call it: it knows which token of the flat batch belongs to which row.
+"""Our attention, as transformers' models call it: it knows which token belongs to which row.
 
-A step's tokens lie in one flat sequence (1, tokens): first one token for each decoding row, then the chunks of rows
-that still compute a prompt. Keys and values are written into the paged cache, and read from it through block tables.
+A step's tokens lie in one flat sequence (1, tokens): first one token for each decoding row, then the chunks
+of rows that still compute a prompt. Keys and values are written into the paged cache, and read from it
+through block tables.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AttentionInterface
 
 from controllable_inference.engine.kv_cache import KVCache
@@ -53,7 +54,7 @@ class PagedBatch:
         self._masks: dict[int | None, Tensor] = {}
 
     def decode_mask(self, window: int | None) -> Tensor:
-        """(decoding rows, 1, 1, positions): 0 where a row may look, -inf where it may not; one for all layers."""
+        """(decoding rows, 1, 1, positions): 0 where a row may look, else -inf; one for all layers."""
         if window not in self._masks:
             at = torch.arange(self.tables.shape[1] * self.cache.block_size, device=self.tables.device)
             seen = at < self.lengths[:, None]
@@ -76,7 +77,7 @@ def paged_attention(
     paged: PagedBatch | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """query (1, heads, tokens, dim), key and value (1, key/value heads, tokens, dim) -> (1, tokens, heads, dim)."""
+    """query (1, heads, tokens, dim), key and value (1, kv heads, tokens, dim) -> (1, tokens, heads, dim)."""
     assert paged is not None, "this model does not hand its keyword arguments on to attention"
     query, key, value = (t[0].transpose(0, 1) for t in (query, key, value))  # (tokens, heads, dim)
     layer: int = module.layer_idx  # type: ignore[assignment]
@@ -101,7 +102,7 @@ def _decode(
     rows, heads, dim = query.shape
     # query heads that share a key/value head become its query length: no key is repeated
     grouped = query.reshape(rows, keys.shape[2], heads // keys.shape[2], dim)
-    out = F.scaled_dot_product_attention(
+    out = functional.scaled_dot_product_attention(
         grouped,
         keys.transpose(1, 2),
         values.transpose(1, 2),
@@ -134,7 +135,7 @@ def _prefill(
         mask = at <= queries
         if window is not None:
             mask &= at > queries - window
-    out = F.scaled_dot_product_attention(
+    out = functional.scaled_dot_product_attention(
         query.transpose(0, 1)[None],
         keys.transpose(0, 1)[None],
         values.transpose(0, 1)[None],

@@ -17,7 +17,9 @@ from controllable_inference.engine.scheduler import Step
 
 
 class FlatBatch(NamedTuple):
-    """tokens, positions (tokens,): decoding rows first, then chunks. last: the tokens whose logits are wanted (every
+    """tokens, positions (tokens,): decoding rows first, then chunks.
+
+    last: the tokens whose logits are wanted (every
     decoding row's and every chunk's last), None where that is all of them."""
 
     tokens: Tensor
@@ -69,7 +71,7 @@ def _padded(tables: Sequence[list[int]]) -> np.ndarray:
 
 
 def sampling_batch(paths: Sequence[Path]) -> SamplingBatch:
-    """One row a path. Its counter is the number of tokens it has, so a repeated pass draws the same number."""
+    """One row a path. Its counter is the number of tokens it has."""
     params = [p.group.sampling for p in paths]
     return SamplingBatch(
         np.array([s.temperature for s in params], dtype=np.float32),

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 class BlockManager:
     """Reference-counted blocks. A block table is a list of block ids in the order of the positions they hold.
 
-    Paths share the blocks of their prompt: `fork` counts them once more, and who writes into a shared block first
-    gets a copy of its own (`needs`, `extend`).
+    Paths share the blocks of their prompt: `fork` counts them once more, and who writes into a shared block
+    first gets a copy of its own (`needs`, `extend`).
     """
 
     def __init__(self, blocks: int, block_size: int) -> None:
@@ -38,7 +38,7 @@ class BlockManager:
         return max(0, self.blocks_for(end) - len(table)) + self._must_copy(table, start)
 
     def extend(self, table: list[int], start: int, end: int) -> tuple[int, int] | None:
-        """Make positions [start, end) writable. Returns (source, copy) when a shared block must be copied first."""
+        """Make positions [start, end) writable. Returns (source, copy) when a shared block must be copied."""
         copy = None
         if self._must_copy(table, start):
             at = start // self.block_size

@@ -216,7 +216,7 @@ class EngineCore:
     # requests
 
     def _settle(self) -> None:
-        """Ask for decisions where paths have finished, send new text, and complete what nothing runs of any more."""
+        """Decide where paths have finished, send new text, complete what nothing runs of any more."""
         self.judge.decide([g for g in self.scheduler.running if g.take_finished()])
         for group, count in self.judge.take_spawns():
             self._add_paths(group, count)

@@ -11,7 +11,7 @@ _UNFINISHED = "\ufffd"
 
 
 class Detokenizer:
-    """Decodes generated tokens behind their context, for some tokenizers drop the space before a first token."""
+    """Decodes tokens behind their context, for some tokenizers drop the space before a first token."""
 
     def __init__(self, tokenizer: Any) -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -41,7 +41,7 @@ class GrowingText:
         self._taken = 0
 
     def advance(self, tokens: Sequence[int]) -> str:
-        """Take in what `tokens`, the path's tokens so far, has that was not there before; returns all text."""
+        """Take in what is new in `tokens`, the path's tokens so far; returns all text."""
         self._pending += tokens[self._taken :]
         self._taken = len(tokens)
         before = self._detokenizer.decode(self._pending[: self._known])

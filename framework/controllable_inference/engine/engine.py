@@ -36,8 +36,8 @@ class EngineConfig:
     """Limits of one engine.
 
     max_rows: most paths computed in one step. max_step_tokens: most tokens of one step, prompts included.
-    kv_blocks: blocks of the KV cache, None for as many as a quarter of the memory holds (CPU, 2 GiB at most) or
-    80 % of what is free (CUDA), and no more than max_rows full contexts take.
+    kv_blocks: blocks of the KV cache, None for as many as a quarter of the memory holds (CPU, 2 GiB at
+    most) or 80 % of what is free (CUDA), and no more than max_rows full contexts take.
     """
 
     max_concurrent_requests: int = 64
@@ -56,7 +56,7 @@ class RequestHandle:
         self.id = group.id
 
     def cancel(self) -> None:
-        """From any thread, at any time; the request ends with Done("cancelled") unless it has ended already."""
+        """From any thread, at any time; the request ends with Done("cancelled") unless it has ended."""
         self._engine._commands.put(("cancel", self._group))
 
 
@@ -124,8 +124,8 @@ class Engine:
     ) -> RequestHandle:
         """Queue a request. `on_event` is called from the engine's thread; the last event is Done or Failed.
 
-        streaming False leaves out Leading and Delta of running paths. `controller` takes the engine's own's place.
-        Raises RequestError, QueueFull, EngineDead, EngineClosed.
+        streaming False leaves out Leading and Delta of running paths. `controller` takes the engine's own's
+        place. Raises RequestError, QueueFull, EngineDead, EngineClosed.
         """
         sampling, budget = sampling or SamplingParams(), budget or RequestBudget()
         controller = controller or self.controller
@@ -182,7 +182,7 @@ class Engine:
                 self._begin()
 
     def shutdown(self, drain_timeout: float = 0.0) -> None:
-        """Take no more requests, give those in flight `drain_timeout` seconds, cancel the rest. Idempotent."""
+        """Take no more requests, give those in flight `drain_timeout` seconds, then cancel them."""
         with self._lock:
             if self._closing_at is None:
                 self._closing_at = time.monotonic() + drain_timeout

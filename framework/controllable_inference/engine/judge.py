@@ -1,4 +1,4 @@
-"""The control loop's engine side: statistics of running paths, scores at step boundaries, decisions carried out."""
+"""The control loop's engine side: statistics of running paths, scores at boundaries, decisions done."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Judge:
         self.newest.index_copy_(0, slots, torch.stack(statistics, dim=1))
 
     def computed(self, paths: Sequence[Path], hidden: Tensor) -> None:
-        """hidden (paths, hidden size): states at the newest token of each. Score and decide where it ended a step."""
+        """hidden (paths, hidden size) at the newest token of each. Score and decide where it ended a step."""
         rows = [at for at, p in enumerate(paths) if p.group.controller.needs_features]
         if rows:
             slots = torch.tensor([paths[at].slot for at in rows], device=hidden.device)

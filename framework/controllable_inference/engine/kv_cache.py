@@ -40,13 +40,13 @@ class KVCache:
         self._slots = [(k.view(-1, heads, dim), v.view(-1, heads, dim)) for k, v in self._layers]
 
     def write(self, layer: int, slots: Tensor, key: Tensor, value: Tensor) -> None:
-        """slots (tokens,) = block * block_size + offset; key, value (tokens, key/value heads, head dimension)."""
+        """slots (tokens,) = block * block_size + offset; key, value (tokens, kv heads, dim)."""
         keys, values = self._slots[layer]
         keys.index_copy_(0, slots, key)
         values.index_copy_(0, slots, value)
 
     def gather(self, layer: int, tables: Tensor) -> tuple[Tensor, Tensor]:
-        """tables (rows, blocks) -> keys and values, each (rows, blocks * block_size, heads, head dimension)."""
+        """tables (rows, blocks) -> keys and values, each (rows, blocks * block_size, kv heads, dim)."""
         keys, values = self._layers[layer]
         rows, flat = tables.shape[0], tables.reshape(-1)
         shape = (rows, -1, *keys.shape[2:])

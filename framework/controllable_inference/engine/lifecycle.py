@@ -75,7 +75,7 @@ class Lifecycle:
     # requests
 
     def complete(self, group: PathGroup, reason: str) -> None:
-        """Stop what still runs, vote, and send the result. reason: finished, decided, deadline, cancelled, ..."""
+        """Stop what runs, vote, send the result. reason: finished, decided, deadline, cancelled, ..."""
         cancelled = reason == "cancelled"
         for path in group.running_paths:
             self.end_path(path, "cancelled" if cancelled else "stopped", reason)

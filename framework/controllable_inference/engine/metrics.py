@@ -56,10 +56,10 @@ METRICS: dict[str, Metric] = {
 
 
 class Observer(Protocol):
-    """Where metrics go. Called from the engine's thread, except for rejected requests; must not block or raise."""
+    """Where metrics go. Called from the engine's thread (rejections: the caller's); must not raise."""
 
     def on_metric(self, name: str, value: float, labels: Mapping[str, str]) -> None:
-        """Counters: add value. Gauges: set to value. Histograms: observe value. `name` is a key of METRICS."""
+        """Counters: add value. Gauges: set to it. Histograms: observe it. `name` is a key of METRICS."""
 
 
 class Metrics:

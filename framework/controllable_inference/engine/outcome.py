@@ -12,7 +12,7 @@ NATURAL = ("eos", "stop")
 
 
 def tokens_saved(group: PathGroup) -> int:
-    """Estimate: what the paths ended early would still have used, had they been as long as the finished ones."""
+    """Estimate: what paths ended early would still have used, were they as long as the finished ones."""
     assert group.plan is not None
     natural = [len(p.tokens) for p in group.paths if p.fate == "kept" and p.reason in NATURAL]
     expected = sum(natural) / len(natural) if natural else group.plan.token_cap

@@ -24,8 +24,8 @@ class Path:
     """One reasoning path. It runs while `fate` is None.
 
     computed: positions whose keys and values are in the cache, the prompt's included.
-    key: of its random numbers. slot: where its running statistics are kept. stepping: its steps are watched, which
-    ends with its thinking segment.
+    key: of its random numbers. slot: where its running statistics are kept. stepping: its steps are
+    watched, which ends with its thinking segment.
     """
 
     group: PathGroup
@@ -73,8 +73,9 @@ class Path:
 class PathGroup:
     """One request and all its paths, which advance side by side: all of them take part in a step, or none.
 
-    prompt: the ids being continued (slow or fast). prompt_logits (vocabulary,): what every path's first token is
-    drawn from. starting: paths that still have no token. row_bound: most rows it can take before it has a plan.
+    prompt: the ids being continued (slow or fast). prompt_logits (vocabulary,): what every path's first
+    token is drawn from. starting: paths that still have no token. row_bound: most rows it can take before
+    it has a plan.
     """
 
     ids: PromptIds

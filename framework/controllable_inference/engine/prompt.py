@@ -10,7 +10,7 @@ from controllable_inference.errors import RequestError
 
 
 class PromptIds(NamedTuple):
-    """slow: the prompt as it is. fast: the prompt with thinking skipped, equal to slow where that is impossible."""
+    """slow: the prompt as it is. fast: the same with thinking skipped, equal to slow if it can't be."""
 
     slow: list[int]
     fast: list[int]

@@ -157,8 +157,8 @@ class Result:
     answer: the voted answer, extracted (what is inside \\boxed{} if anything is).
     content: what a reader is shown: the winning path's text after its thinking segment.
     text: the winning path's whole text. confidence: the winner's share of all voting weight, in [0, 1].
-    Where no path came to its natural end, confidence is 0, finish_reason is length, and the others are what the
-    first path with something to show had come to, or "".
+    Where no path came to its natural end, confidence is 0, finish_reason is length, and the others are what
+    the first path with something to show had come to, or "".
     """
 
     answer: str

@@ -51,8 +51,8 @@ class SamplingBatch:
 def sample(logits: Tensor, batch: SamplingBatch) -> tuple[Tensor, TokenStatistics]:
     """logits (rows, vocabulary) -> tokens (rows,), and statistics of each under the unfiltered temperature 1.
 
-    Tokens are drawn by inverse transform: the first whose cumulative probability exceeds the row's uniform number.
-    A row's token depends on its own logits, parameters, key and counter only.
+    Tokens are drawn by inverse transform: the first whose cumulative probability exceeds the row's uniform
+    number. A row's token depends on its own logits, parameters, key and counter only.
     """
     device = logits.device
     log_probs = torch.log_softmax(logits.float(), dim=-1)

@@ -1,4 +1,4 @@
-"""Who computes in the next step: admission, chunked prefill, decoding, and what gives way when memory runs out."""
+"""Who computes in the next step: admission, prefill, decoding, and what gives way without memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from controllable_inference.engine.path import Path, PathGroup
 
 @dataclass
 class PrefillChunk:
-    """Positions [start, end) of a prompt (path None), or of a path that is computed again after preemption."""
+    """Positions [start, end) of a prompt (path None), or of a path computed again after preemption."""
 
     group: PathGroup
     path: Path | None
@@ -32,7 +32,7 @@ class PrefillChunk:
 
 @dataclass
 class Step:
-    """decode: paths that compute their newest token. copies: blocks to copy before, by the path that needs them.
+    """decode: paths that compute their newest token. copies: blocks to copy before, by who needs them.
 
     evicted: paths that had to end for want of memory.
     """
@@ -46,9 +46,10 @@ class Step:
 class Scheduler:
     """First come, first served.
 
-    A request's paths advance in lockstep, so that what a controller sees at a boundary, and with it the outcome,
-    does not depend on the load. Memory is the exception: when blocks run out, the lowest-scored path of all is
-    pruned; without a scored path to spare, the youngest request is preempted and computed again later.
+    A request's paths advance in lockstep, so that what a controller sees at a boundary, and with it the
+    outcome, does not depend on the load. Memory is the exception: when blocks run out, the lowest-scored
+    path of all is pruned; without a scored path to spare, the youngest request is preempted and computed
+    again later.
     """
 
     def __init__(self, blocks: BlockManager, max_requests: int, max_rows: int, max_tokens: int) -> None:
@@ -161,7 +162,7 @@ class Scheduler:
         step.evicted.append(path)
 
     def preempt(self, group: PathGroup) -> None:
-        """Give back all its blocks; its tokens and statistics stay, and it is the next to be admitted again."""
+        """Give back all its blocks; tokens and statistics stay, and it is the next to be admitted."""
         self.release(group)
         group.prompt_computed = 0
         for path in group.paths:

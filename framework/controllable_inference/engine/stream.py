@@ -11,8 +11,8 @@ from controllable_inference.engine.path import Path, PathGroup
 def visible(text: str, think_end: str | None, stops: Sequence[str], ended: bool) -> tuple[str, str]:
     """(reasoning, content) of a path's text that later tokens can't take back.
 
-    While a path runs, what may be the beginning of `think_end` or of a stop string is held back, and so is white
-    space at the content's end.
+    While a path runs, what may be the beginning of `think_end` or of a stop string is held back, and so is
+    white space at the content's end.
     """
     reasoning, found, rest = text.partition(think_end) if think_end else ("", "-", text)
     if not found:
@@ -28,8 +28,8 @@ def _hold_back(text: str, ends: Sequence[str]) -> str:
 def stream(group: PathGroup, think_end: str | None) -> Iterator[Event]:
     """Events for whatever is new since the last call.
 
-    The leading path is the lowest-numbered one that still may win; it changes only when it is pruned. Of a request
-    with one path, the answer streams too, for no vote can change it.
+    The leading path is the lowest-numbered one that still may win; it changes only when it is pruned. Of a
+    request with one path, the answer streams too, for no vote can change it.
     """
     assert group.plan is not None
     alive = [p for p in group.paths if p.fate in (None, "kept")]

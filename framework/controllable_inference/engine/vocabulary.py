@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from controllable_inference.control.config import ControlConfig
 from controllable_inference.control.steps import StepDelimiters
 from controllable_inference.engine.detokenizer import Detokenizer
 from controllable_inference.engine.path import Path, PathGroup
+
+THINK_END = "</think>"
+"""What ends a thinking segment in the open reasoning families, assumed where control.json says nothing."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """eos: ids that end a path.
 
-    think_end: text that ends the thinking segment, None for a model without one; think_end_id: the one token it is,
-    None if it takes several. lenient: the model need not think.
+    think_end: text that ends the thinking segment, None for a model without one; think_end_id: the one
+    token it is, None if it takes several. lenient: the model need not think.
     """
 
     detokenizer: Detokenizer
@@ -23,6 +28,25 @@ class Vocabulary:
     think_end: str | None
     think_end_id: int | None
     lenient: bool
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, control: ControlConfig | None) -> Vocabulary:
+        """What control.json says, else what the tokenizer gives away."""
+        detokenizer = Detokenizer(tokenizer)
+        think_end: str | None = control.think_end if control else THINK_END
+        ids = tokenizer.encode(think_end, add_special_tokens=False)
+        think_end_id = ids[0] if len(ids) == 1 else None
+        if control is None and think_end_id is None:
+            think_end = None  # no reasoning model of the families that mark their thinking
+        delimiters = (control or ControlConfig()).step_delimiters
+        return cls(
+            detokenizer,
+            StepDelimiters(delimiters, detokenizer.token_text),
+            eos_ids(model, tokenizer),
+            think_end,
+            think_end_id,
+            lenient=control is None,
+        )
 
     def thought_end(self, group: PathGroup) -> str | None:
         """`think_end` where this request's paths think, else None."""
@@ -41,7 +65,7 @@ class Vocabulary:
         return by_text or bool(group.sampling.stop) or group.streaming
 
     def stop_at(self, text: str, group: PathGroup) -> int:
-        """Where in a path's text the first stop string begins, -1 if nowhere. They count behind the thinking only."""
+        """Where the first stop string begins, -1 if nowhere; they count behind the thinking only."""
         begin = 0
         if (end := self.thought_end(group)) is not None:
             found = text.find(end)
@@ -54,3 +78,12 @@ class Vocabulary:
     def cut(self, text: str, group: PathGroup) -> str:
         at = self.stop_at(text, group) if group.sampling.stop else -1
         return text if at < 0 else text[:at]
+
+
+def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every id that model, generation settings or tokenizer say ends a text."""
+    found: set[int] = set()
+    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
+        ids = getattr(source, "eos_token_id", None)
+        found.update(ids if isinstance(ids, list | tuple) else [] if ids is None else [ids])
+    return frozenset(found)
