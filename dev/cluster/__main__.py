@@ -33,6 +33,9 @@ Install = Annotated[
     bool, typer.Option("--install", help="install missing Debian packages (CI=true does, too)")
 ]
 Json = Annotated[bool, typer.Option("--json", help='print {"runtime": reference, "operator": reference}')]
+Env = Annotated[
+    bool, typer.Option("--env", help="print RUNTIME_IMAGE=reference and OPERATOR_IMAGE=reference")
+]
 
 
 @app.command()
@@ -82,6 +85,19 @@ def status() -> None:
     _enter(["kubectl", "get", "nodes,pods", "--all-namespaces"])
 
 
+@app.command()
+def check() -> None:
+    """Say what this machine lacks for a cluster, without changing anything; exit status 1 if anything."""
+    if not kind.chosen():
+        checks.ensure_host()
+        for needed in (checks.TO_RUN, checks.TO_MAKE_IMAGES, checks.TO_BUILD if builder.missing() else {}):
+            checks.ensure_packages(needed, install=False)
+        checks.ensure_kernel()
+        if builder.missing():
+            checks.ensure_go()
+    console.print("a cluster can run here")
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def enter(context: typer.Context) -> None:
     """Run a command where the cluster can be reached: enter -- kubectl get pods."""
@@ -101,6 +117,7 @@ def build(install: Install = False) -> None:
 def images(
     install: Install = False,
     as_json: Json = False,
+    as_env: Env = False,
     only_build: Annotated[bool, typer.Option("--only-build", help="no cluster: just build")] = False,
 ) -> None:
     """Build the project's images where their sources changed, and load them into the running cluster."""
@@ -116,6 +133,9 @@ def images(
                 project.load(image, references[image.name], _paths(), console)
     if as_json:
         print(json.dumps(references))
+    elif as_env:
+        for name, reference in references.items():
+            print(f"{name.upper()}_IMAGE={reference}")
     else:
         for reference in references.values():
             print(reference)
@@ -152,17 +172,23 @@ def _build(install: bool) -> None:
     console.print(
         f"building {len(modules)} of {len(builder.MODULES)} parts; all take about 8 minutes on 2 cores, once"
     )
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    seconds = {}
+    seconds = 0.0
     for number, module in enumerate(modules, 1):
-        label = f"{number} of {len(modules)}  {module.name}"
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(label)
-            seconds[module.name] = builder.build(
-                module, lambda done, total, bar=bar, task=task: bar.update(task, completed=done, total=total)
-            )
-        console.print(f"  {label}  {seconds[module.name]:.0f} s")
-    console.print(f"built in {sum(seconds.values()):.0f} s")
+        seconds += _build_module(module, f"{number} of {len(modules)}  {module.name}")
+    console.print(f"built in {seconds:.0f} s")
+
+
+def _build_module(module: builder.Module, label: str) -> float:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label)
+
+        def progress(compiled: int, of: int) -> None:
+            bar.update(task, completed=compiled, total=of)
+
+        seconds = builder.build(module, progress)
+    console.print(f"  {label:<24}{seconds:5.0f} s")
+    return seconds
 
 
 def _enter(command: list[str]) -> None:

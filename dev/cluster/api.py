@@ -1,4 +1,4 @@
-"""A client of the API server for the few requests that the node itself makes: plain GETs, and lists to watch."""
+"""A client of the API server for what the node itself asks: plain GETs, and lists to watch."""
 
 from __future__ import annotations
 

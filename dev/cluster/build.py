@@ -1,6 +1,7 @@
 """The binaries: built once from the Go tool modules in `tools/`, cached by everything they are built from.
 
-Each folder of `tools/` is a Go module whose `tool` lines name the programs and whose go.mod and go.sum pin them.
+Each folder of `tools/` is a Go module whose `tool` lines name the programs and whose go.mod and go.sum pin
+them.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ def _compile(module: Module, into: Path, progress: Callable[[int, int], None]) -
     except subprocess.CalledProcessError as error:
         raise ClusterError(
             f"building {module.name} failed:\n{error.stderr.strip()}",
-            "the Go module proxy must be reachable (GOPROXY), and gcc, pkg-config and libseccomp-dev for runc",
+            "the Go module proxy must be reachable (GOPROXY); runc needs gcc, pkg-config and libseccomp-dev",
         ) from error
 
 

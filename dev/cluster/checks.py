@@ -50,7 +50,7 @@ def packages_message(packages: Iterable[str]) -> ClusterError:
 
 
 def ensure_packages(needed: dict[str, str], *, install: bool) -> None:
-    """Every program of `needed`, installed with apt where allowed; ClusterError that names what is missing."""
+    """Every program of `needed`, installed with apt where allowed; ClusterError names what is missing."""
     packages = packages_lacking(needed, _has)
     if not packages:
         return
@@ -82,7 +82,7 @@ KERNEL_PROBES = {
     "bridges (module bridge)": "ip link add probe type bridge",
     "virtual ethernet pairs (module veth)": "ip link add probe0 type veth peer name probe1",
     "nftables (module nf_tables)": "nft add table inet probe",
-    "connection tracking (module nft_ct)": "nft -f - <<< 'table inet probe { chain c { ct state new accept; }; }'",
+    "connection tracking (module nft_ct)": "nft -f- <<< 'table inet t { chain c { ct state new accept; }; }'",
     "bridge netfilter (module br_netfilter)": "test -e /proc/sys/net/bridge/bridge-nf-call-iptables",
     "overlayfs (module overlay)": "grep -qw overlay /proc/filesystems",
 }

@@ -142,7 +142,8 @@ def files(paths: ClusterPaths, cgroup: str, cni_plugins: Path) -> dict[str, str]
     return {
         "containerd.toml": containerd_config(paths, cni_plugins),
         "Corefile": corefile(paths),
-        "resolv.conf": "",  # no upstream: a name outside the cluster fails at once instead of after a time-out
+        # no upstream: a name outside the cluster fails at once instead of after a time-out
+        "resolv.conf": "",
         **{name: json.dumps(document, indent=2) for name, document in documents.items()},
     }
 

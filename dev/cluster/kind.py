@@ -1,4 +1,4 @@
-"""CLUSTER=kind: the same commands with kind, where a Docker engine runs. Written from kind's documentation, untested.
+"""CLUSTER=kind: the same commands with kind, where a Docker engine runs. Untested: written from its manual.
 
 https://kind.sigs.k8s.io/docs/user/quick-start/
 """

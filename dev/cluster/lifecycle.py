@@ -1,7 +1,8 @@
 """Start and stop a cluster, from the host.
 
-A cluster is one process (`node.py`) that is the first of a pid namespace, with a mount and a network namespace of
-its own. Ending it ends everything in it; only the cgroup and the state folder are left to remove.
+A cluster is one process (`node.py`) that is the first of a pid namespace, with a mount and a network
+namespace of its own. Ending it ends everything in it; only the cgroup and the state folder are left to
+remove.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The node's own view of the file system.
 
-kubelet, containerd and CNI use some paths whatever their flags say. In the node's mount namespace those paths
-lead into the cluster's state folder; the host's folders of the same name are neither seen nor touched, and all
-of it is gone with the namespace.
+kubelet, containerd and CNI use some paths whatever their flags say. In the node's mount namespace those
+paths lead into the cluster's state folder; the host's folders of the same name are neither seen nor
+touched, and all of it is gone with the namespace.
 """
 
 from __future__ import annotations

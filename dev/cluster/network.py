@@ -1,7 +1,7 @@
 """The node's own network: one bridge, with the node's address (API server, kubelet) and the DNS server's.
 
-It lies in a network namespace that nothing else shares, so every cluster uses the same addresses and no packet
-leaves them.
+It lies in a network namespace that nothing else shares, so every cluster uses the same addresses and no
+packet leaves them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def create() -> None:
         f"addr add {NODE_IP}/24 dev {BRIDGE}",
         f"addr add {DNS_SERVER_IP}/32 dev {BRIDGE}",
         f"link set {BRIDGE} up",
-        # without a default route a Service's address needs some route before kube-proxy's rules see the packet
+        # there is no default route, and kube-proxy's rules see only packets that have some route
         f"route add {SERVICES} dev {BRIDGE} src {NODE_IP}",
     ):
         subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True)

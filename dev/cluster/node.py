@@ -1,7 +1,8 @@
 """The node: the first process of a cluster's namespaces, parent of all its components.
 
-Started by `lifecycle.up` as `python -m dev.cluster.node NAME CNI_PLUGINS`. Writes one JSON object a line to standard
-output: a step that is done, `{"ready": true}`, or `{"error": …}`. On SIGTERM it ends everything in order.
+Started by `lifecycle.up` as `python -m dev.cluster.node NAME CNI_PLUGINS`. Writes one JSON object a line to
+standard output: a step that is done, `{"ready": true}`, or `{"error": …}`. On SIGTERM it ends everything in
+order.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from dev.cluster.supervisor import Supervisor
 MANIFESTS = Path(__file__).parent / "manifests"
 
 
-class Stop(Exception):  # noqa: N818 - not an error: SIGTERM, as an exception
-    pass
+class Stop(Exception):
+    """SIGTERM, as an exception."""
 
 
 class Node:

@@ -1,4 +1,4 @@
-"""Start processes, notice when they end, reap orphans: what the first process of a pid namespace has to do."""
+"""Start processes, notice when they end, reap orphans: the duties of a pid namespace's first process."""
 
 from __future__ import annotations
 

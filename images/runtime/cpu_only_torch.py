@@ -1,9 +1,9 @@
 """Make torch small where there is no GPU: `python cpu_only_torch.py TORCH_FOLDER` (needs gcc and binutils).
 
-PyPI's torch for Linux is built for CUDA. On a node without a GPU its CUDA kernels are never run, yet its libraries
-won't load without NVIDIA's, 3 GB of them. This script puts a stub of some kilobytes in the place of each library
-that is missing, which defines what the loader looks for (whoever calls into one is told so, and stopped), and takes
-the kernels' machine code out of torch's own library.
+PyPI's torch for Linux is built for CUDA. On a node without a GPU its CUDA kernels are never run, yet its
+libraries won't load without NVIDIA's, 3 GB of them. This script puts a stub of some kilobytes in the place
+of each library that is missing, which defines what the loader looks for (whoever calls into one is told so,
+and stopped), and takes the kernels' machine code out of torch's own library.
 """
 
 from __future__ import annotations
@@ -130,9 +130,9 @@ def compile_stub(stub: Stub, into: Path) -> None:
 def without_section(elf: bytes, section: str) -> bytes:
     """A 64-bit ELF library in which a read-only section is zeros that take no room in the file.
 
-    Its segment is split in two: the first ends before the section and is longer in memory than in the file, which
-    the loader fills with zeros. The second takes the place of a PT_NOTE in the table of segments. Unchanged if
-    there is no such section. Layout: System V ABI, chapters 4 and 5.
+    Its segment is split in two: the first ends before the section and is longer in memory than in the file,
+    which the loader fills with zeros. The second takes the place of a PT_NOTE in the table of segments.
+    Unchanged if there is no such section. Layout: System V ABI, chapters 4 and 5.
     """
     load, note, nobits = 1, 4, 8
     e_phoff, e_shoff = struct.unpack_from("<QQ", elf, 32)

@@ -1,4 +1,4 @@
-"""The two images that every cluster holds: pause (containerd needs it) and busybox (for tests and for people)."""
+"""The images that every cluster holds: pause (containerd needs it), busybox (for tests and people)."""
 
 from __future__ import annotations
 

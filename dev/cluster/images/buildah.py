@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 
 def build(dockerfile: Path, reference: str, options: list[str], say: Say) -> None:
-    """Build a Dockerfile of the repository; `say` hears of each step. Layers that are known are taken as they are."""
+    """Build a Dockerfile of the repository from the first layer that changed; `say` hears of each step."""
     certificates = Path("/etc/ssl/certs/ca-certificates.crt")
     packages = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv")
     packages.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from dev.cluster.images.oci import add_file, blob_path, index
 
@@ -25,7 +25,7 @@ class Layout:
         """Bytes of an image's layers."""
         return sum(layer["size"] for layer in self._read(self._descriptor(tag))["layers"])
 
-    def write_archive(self, tag: str, reference: str, present: Set[str], into: BinaryIO) -> None:
+    def write_archive(self, tag: str, reference: str, present: Set[str], into: IO[bytes]) -> None:
         """An archive of one image for `ctr images import`, without the blobs that the node has: `present`."""
         descriptor = self._descriptor(tag)
         manifest = self._read(descriptor)

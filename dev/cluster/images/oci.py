@@ -34,8 +34,8 @@ def image_archive(
 ) -> bytes:
     """An archive with one image of one layer.
 
-    `files`, `directories` (path → mode) and `links` (path → target) are relative to the image's root. The same
-    arguments give the same bytes.
+    `files`, `directories` (path → mode) and `links` (path → target) are relative to the image's root. The
+    same arguments give the same bytes.
     """
     layer = _layer(files, directories or {}, links or {})
     config = {

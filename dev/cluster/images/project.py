@@ -1,7 +1,7 @@
 """The project's two images: built where what goes into them changed, and brought into a cluster.
 
-An image's tag is the hash of what goes into it, so the same sources give the same reference, and a changed image
-rolls the pods that use it.
+An image's tag is the hash of what goes into it, so the same sources give the same reference, and a changed
+image rolls the pods that use it.
 """
 
 from __future__ import annotations
