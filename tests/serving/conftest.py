@@ -139,4 +139,4 @@ def server(tiny_model, faulty_repository, tmp_path_factory):
         yield running
     finally:
         running.process.terminate()
-        running.process.wait(30)
+        assert running.process.wait(30) == 0

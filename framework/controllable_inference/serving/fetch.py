@@ -46,7 +46,7 @@ def fetch(
         source = local_source(uri, environ)
         check_model_folder(source, uri)
         _link(source, to)
-        progress(f"{uri} is {source}")
+        progress(f"the model is in {source}")
     return to
 
 

@@ -81,7 +81,8 @@ def _known_fields(kind: type[T], document: Any, field: str) -> dict[str, Any]:
 def request_error(error: ValidationError, prefix: str = "") -> RequestError:
     """One fault of a pydantic error in words for a client: the field as written, and what it got."""
     # Of a union every member complains; the one that got furthest is what the client meant.
-    first = max(error.errors(include_url=False), key=lambda fault: len(fault["loc"]))
+    faults = error.errors(include_url=False)
+    first = max(faults, key=lambda fault: (len(fault["loc"]), not fault["type"].endswith("_type")))
     # A union reports a fault under the name of the member that it tried; clients never wrote that.
     written = [str(part) for part in first["loc"] if isinstance(part, int) or _is_field(str(part))]
     field = ".".join(part for part in (prefix, *written) if part) or "body"

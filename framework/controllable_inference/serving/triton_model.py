@@ -80,7 +80,8 @@ class ServedModel:
         try:
             return cls(load_engine_config(), build, make_series)
         except Exception as error:
-            write_termination_log("ModelLoadFailed", f"{type(error).__name__}: {error}")
+            foreign = "" if isinstance(error, ControllableError) else f"{type(error).__name__}: "
+            write_termination_log("ModelLoadFailed", f"{foreign}{error}")
             raise
 
     def accept(self, tensors: Mapping[str, Any], parameters: Mapping[str, Any], channel: Channel) -> None:

@@ -159,7 +159,8 @@ def sampling(request: AnyRequest) -> dict[str, Any]:
         "seed": request.seed,
         "stop": [request.stop] if isinstance(request.stop, str) else request.stop,
     }
-    cap_name = "max_completion_tokens" if getattr(request, "max_completion_tokens", None) else "max_tokens"
+    newer = getattr(request, "max_completion_tokens", None) is not None
+    cap_name = "max_completion_tokens" if newer else "max_tokens"
     return _checked(SamplingParams, given, {"max_tokens": cap_name})
 
 

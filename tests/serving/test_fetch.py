@@ -1,0 +1,227 @@
+"""Fetching: links for what is here, downloads for the hub; whole or not at all; never pickled weights."""
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from controllable_inference import cli
+from controllable_inference.errors import ModelNotFound
+from controllable_inference.serving.fetch import fetch
+from typer.testing import CliRunner
+
+COMMIT = "a" * 40
+FILES = {
+    "config.json": b"{}",
+    "tokenizer.json": b"{}",
+    "model.safetensors": b"weights",
+    "README.md": b"hello",
+}
+
+
+def quiet(_message):
+    pass
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    folder = tmp_path / "source" / "nano"
+    folder.mkdir(parents=True)
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_an_image_path_becomes_a_link_and_doing_it_again_changes_nothing(checkpoint, tmp_path):
+    to = tmp_path / "weights" / "model"
+    for _ in range(2):
+        assert fetch(f"image://{checkpoint}", to, progress=quiet) == to
+        assert to.is_symlink()
+        assert (to / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_an_image_path_that_this_machine_lacks_is_the_shipped_folder(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "controllable_inference.serving.fetch.resource",
+        lambda name: checkpoint if name == "models/nano" else None,
+    )
+    assert fetch("image:///models/nano", tmp_path / "model", progress=quiet).readlink() == checkpoint
+
+
+def test_a_claim_is_looked_for_under_the_folder_where_it_is_mounted(checkpoint, tmp_path):
+    environ = {"CONTROLLABLE_PVC_ROOT": str(tmp_path / "source")}
+    assert (
+        fetch("pvc://claim/nano", tmp_path / "model", environ=environ, progress=quiet).readlink()
+        == checkpoint
+    )
+
+
+def test_a_plain_folder_is_a_model_too(checkpoint, tmp_path):
+    assert fetch(str(checkpoint), tmp_path / "model", progress=quiet).readlink() == checkpoint
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("image:///nowhere", "there is no folder"),
+        ("image://models/nano", "three slashes"),
+        ("image:///models/../etc", "not allowed"),
+        ("pvc://claim/nano", "CONTROLLABLE_PVC_ROOT is not set"),
+        ("s3://bucket/nano", "unknown scheme"),
+    ],
+)
+def test_a_uri_that_leads_nowhere_says_why(uri, words, tmp_path):
+    with pytest.raises(ModelNotFound, match=words):
+        fetch(uri, tmp_path / "model", environ={}, progress=quiet)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "added", "words"),
+    [
+        ("model.safetensors", "pytorch_model.bin", r"pickled weights \(pytorch_model.bin\).*runs code"),
+        ("model.safetensors", None, r"holds no \*\.safetensors"),
+        ("config.json", None, "holds no config.json"),
+        ("tokenizer.json", None, "holds no tokenizer"),
+    ],
+)
+def test_a_folder_that_is_no_safe_model_is_refused_with_the_reason(
+    checkpoint, tmp_path, missing, added, words
+):
+    (checkpoint / missing).unlink()
+    if added:
+        (checkpoint / added).write_bytes(b"")
+    with pytest.raises(ModelNotFound, match=words):
+        fetch(str(checkpoint), tmp_path / "model", progress=quiet)
+
+
+def test_a_folder_that_is_in_the_way_is_not_touched(checkpoint, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "precious").write_text("x")
+    with pytest.raises(ModelNotFound, match="remove it"):
+        fetch(str(checkpoint), tmp_path / "model", progress=quiet)
+    assert (tmp_path / "model" / "precious").exists()
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as its client needs for one repository."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def answer(self, body):
+        self.server.asked.append(self.path)
+        hub = self.server
+        if self.path.startswith("/api/models/org/gated"):
+            return self.reply(403, b"", {"X-Error-Code": "GatedRepo"}, body)
+        if self.path.startswith("/api/models/org/nano/revision/other"):
+            return self.reply(404, b"", {"X-Error-Code": "RevisionNotFound"}, body)
+        if self.path.startswith("/api/models/org/nano/tree"):
+            tree = [
+                {"type": "file", "path": n, "size": len(c), "oid": "0" * 40} for n, c in hub.files.items()
+            ]
+            return self.reply(200, json.dumps(tree).encode(), {}, body)
+        if self.path.startswith("/api/models/org/nano"):
+            siblings = [{"rfilename": name} for name in hub.files]
+            info = {"id": "org/nano", "modelId": "org/nano", "sha": COMMIT, "siblings": siblings}
+            return self.reply(200, json.dumps(info).encode(), {}, body)
+        name = self.path.rpartition("/")[2]
+        if f"/org/nano/resolve/{COMMIT}/" in self.path and name in hub.files:
+            if name == hub.broken and body:
+                return self.reply(500, b"", {}, body)
+            content = hub.files[name]
+            etag = hashlib.sha1(content).hexdigest()
+            return self.reply(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, body)
+        return self.reply(404, b"", {"X-Error-Code": "RepoNotFound"}, body)
+
+    def reply(self, status, content, headers, body):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub on loopback, and the client told to use it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        server.files, server.broken, server.asked = dict(FILES), None, []
+        server.daemon_threads = True
+        url = f"http://127.0.0.1:{server.server_port}"
+        template = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_repository_is_downloaded_without_what_is_not_needed(hub, tmp_path):
+    to = fetch("hf://org/nano", tmp_path / "model", progress=quiet)
+    assert sorted(path.name for path in to.iterdir() if not path.name.startswith(".")) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    assert (to / "model.safetensors").read_bytes() == b"weights"
+    assert not list(tmp_path.glob(".model.partial"))
+
+
+def test_a_download_that_is_here_already_is_not_repeated(hub, tmp_path):
+    fetch("hf://org/nano", tmp_path / "model", progress=quiet)
+    hub.asked.clear()
+    fetch("hf://org/nano", tmp_path / "model", progress=quiet)
+    assert not [path for path in hub.asked if "/resolve/" in path]
+
+
+def test_an_interrupted_download_leaves_no_model_and_goes_on_where_it_stopped(hub, tmp_path, monkeypatch):
+    hub.broken = "model.safetensors"
+    with pytest.raises(ModelNotFound, match="run it again to go on"):
+        fetch("hf://org/nano", tmp_path / "model", progress=quiet)
+    assert not (tmp_path / "model").exists()
+    hub.broken = None
+    hub.asked.clear()
+    fetch("hf://org/nano", tmp_path / "model", progress=quiet)
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_repository_of_pickled_weights_is_refused_before_anything_is_downloaded(hub, tmp_path):
+    hub.files = {"config.json": b"{}", "tokenizer.json": b"{}", "pytorch_model.bin": b"pickle"}
+    with pytest.raises(ModelNotFound, match="pickled weights"):
+        fetch("hf://org/nano", tmp_path / "model", progress=quiet)
+    assert not [path for path in hub.asked if "/resolve/" in path]
+
+
+@pytest.mark.parametrize(
+    ("uri", "revision", "words"),
+    [
+        ("hf://org/gated", None, "gated.*token"),
+        ("hf://org/nano", "other", "no such revision"),
+        ("hf://org/nothing", None, "no such repository"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_with_what_to_do(hub, tmp_path, uri, revision, words):
+    with pytest.raises(ModelNotFound, match=words):
+        fetch(uri, tmp_path / "model", revision, progress=quiet)
+
+
+def test_a_failure_is_left_in_the_termination_log_for_the_operator(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    log.write_text("")
+    monkeypatch.setenv("CONTROLLABLE_TERMINATION_LOG", str(log))
+    done = CliRunner().invoke(cli.app, ["fetch", "image:///nowhere", "--to", str(tmp_path / "model")])
+    assert isinstance(done.exception, ModelNotFound)
+    assert json.loads(log.read_text())["reason"] == "ModelNotFound"
+    assert "there is no folder /nowhere" in json.loads(log.read_text())["message"]
