@@ -51,22 +51,23 @@ def load(
     dtype: Any = (
         ("auto" if device != "cpu" else torch.float32) if precision == "auto" else getattr(torch, precision)
     )
+    if gguf_file is None:
+        _check_weights(folder)
     source: dict[str, Any] = {"trust_remote_code": False}
     if gguf_file is not None:
         source["gguf_file"] = gguf_file
-    else:
-        _check_weights(folder)
-        source["use_safetensors"] = True
     try:
-        config = AutoConfig.from_pretrained(
-            folder, **{k: v for k, v in source.items() if k != "use_safetensors"}
-        )
+        config = AutoConfig.from_pretrained(folder, **source)
         _check_architecture(folder, config)
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, **{k: v for k, v in source.items() if k != "use_safetensors"}
-        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, **source)
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation=attention.NAME, output_loading_info=True, **source
+            folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention.NAME,
+            use_safetensors=gguf_file is None,
+            output_loading_info=True,
+            **source,
         )
     except ModelLoadError:
         raise

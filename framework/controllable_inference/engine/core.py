@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -133,19 +134,21 @@ class EngineCore:
     def _plan(self, group: PathGroup) -> None:
         hidden = torch.cat(group.prompt_hidden) if group.prompt_hidden else None
         group.prompt_hidden.clear()
-        room = self.room - max(map(len, group.ids))
+        room = self.room - len(group.prompt)
         view = PromptView(len(group.prompt), hidden, room, group.sampling, group.budget)
         plan = self.lifecycle.ask(group, lambda: group.controller.plan(view))
         if plan is None:
             return
-        group.plan = plan
-        self.metrics.observe("controllable_budget_coefficient", plan.coefficient)
-        self.metrics.count("controllable_budget_tokens_total", plan.paths * plan.token_cap, kind="granted")
         if plan.mode == "fast" and group.ids.fast != group.prompt:
             common = _common_prefix(group.prompt, group.ids.fast)
             group.prompt = group.ids.fast
             group.prompt_computed = min(common, len(group.prompt) - 1)
             self.scheduler.blocks.trim(group.prompt_table, group.prompt_computed)
+        group.plan = replace(plan, token_cap=min(plan.token_cap, self.room - len(group.prompt)))
+        self.metrics.observe("controllable_budget_coefficient", plan.coefficient)
+        self.metrics.count(
+            "controllable_budget_tokens_total", plan.paths * group.plan.token_cap, kind="granted"
+        )
 
     # paths
 

@@ -130,12 +130,11 @@ class Engine:
         sampling, budget = sampling or SamplingParams(), budget or RequestBudget()
         controller = controller or self.controller
         ids = self.prompts.encode(prompt)
-        longest = max(map(len, ids))
-        if longest >= self.room:
-            raise RequestError(
-                "prompt",
-                f"has {longest} tokens, of {self.room} that fit; at least one must be left to generate",
-            )
+        if len(ids.slow) >= self.room:
+            message = f"has {len(ids.slow)} tokens, of {self.room} that fit; one must be left to generate"
+            raise RequestError("prompt", message)
+        if len(ids.fast) >= self.room:
+            ids = ids._replace(fast=ids.slow)
         group = PathGroup(
             ids,
             sampling,

@@ -46,7 +46,7 @@ class KVCache:
         values.index_copy_(0, slots, value)
 
     def gather(self, layer: int, tables: Tensor) -> tuple[Tensor, Tensor]:
-        """tables (rows, blocks) -> keys and values, each (rows, blocks * block_size, kv heads, dim)."""
+        """tables (rows, blocks) -> keys and values, each (rows, positions, kv heads, dim)."""
         keys, values = self._layers[layer]
         rows, flat = tables.shape[0], tables.reshape(-1)
         shape = (rows, -1, *keys.shape[2:])

@@ -1,0 +1,199 @@
+"""What happens at the edges: full queues, passed deadlines, a dead engine, an engine that closes."""
+
+import threading
+import time
+
+import pytest
+from controllable_inference.control.baselines import MajorityVote, SingleSample
+from controllable_inference.control.views import Spawn
+from controllable_inference.engine.events import Done, Failed
+from controllable_inference.engine.request import RequestBudget, SamplingParams
+from controllable_inference.errors import (
+    ControlConfigError,
+    EngineClosed,
+    EngineDead,
+    QueueFull,
+    RequestError,
+)
+
+LONG = MajorityVote(4, 200)
+
+
+class Waiter:
+    def __init__(self) -> None:
+        self.events: list = []
+        self.ended = threading.Event()
+
+    def __call__(self, event) -> None:
+        self.events.append(event)
+        if isinstance(event, Done | Failed):
+            self.ended.set()
+
+    @property
+    def last(self):
+        assert self.ended.wait(20)
+        return self.events[-1]
+
+
+def test_a_full_queue_is_said_at_once(stepped):
+    engine = stepped(LONG, max_concurrent_requests=1, queue_size=2)
+    for _ in range(3):
+        engine.submit("1+2=")
+    with pytest.raises(QueueFull, match="3 requests"):
+        engine.submit("1+2=")
+    engine.run()
+    engine.submit("1+2=")
+
+
+def test_who_waits_too_long_is_told_so(stepped):
+    engine = stepped(LONG, max_concurrent_requests=1, queue_timeout=0.05)
+    engine.submit("1+2=", SamplingParams(seed=1))
+    engine.step()
+    late = engine.submit("1+2=")
+    time.sleep(0.06)
+    engine.step()
+    assert late.events[-1].error == "QueueTimeout"
+    assert late.kinds == ["failed"]
+    assert engine.core.scheduler.waiting == type(engine.core.scheduler.waiting)()
+
+
+def test_requests_wait_their_turn_and_first_come_is_first_served(stepped):
+    engine = stepped(LONG, max_concurrent_requests=1)
+    requests = [engine.submit("1+2=", SamplingParams(seed=n)) for n in range(3)]
+    engine.step()
+    assert [bool(r.events) for r in requests] == [True, False, False]
+    assert engine.engine.stats().waiting == 2
+    engine.run()
+    assert all(r.kinds[-1] == "done" for r in requests)
+
+
+def test_at_the_deadline_the_finished_paths_are_voted_on(stepped):
+    engine = stepped(LONG)
+    request = engine.submit("1+2=", SamplingParams(seed=5), RequestBudget(deadline=0.3))
+    while "path_finished" not in request.kinds:
+        engine.step()
+    time.sleep(0.3)
+    engine.step()
+    assert request.result.usage.limited_by == "deadline"
+    assert {p.fate for p in request.result.paths} == {"kept", "stopped"}
+    assert request.result.answer
+    assert [e.reason for e in request.events if e.type == "vote"] == ["deadline"]
+
+
+def test_a_deadline_that_passes_in_the_queue_is_a_timeout(stepped):
+    engine = stepped(LONG, max_concurrent_requests=1)
+    engine.submit("1+2=")
+    engine.step()
+    late = engine.submit("1+2=", budget=RequestBudget(deadline=0.01))
+    time.sleep(0.02)
+    engine.step()
+    assert late.events[-1].error == "QueueTimeout"
+
+
+def test_a_prompt_longer_than_the_context_is_refused_by_its_field(stepped):
+    engine = stepped(LONG)
+    with pytest.raises(RequestError, match=r"^prompt: has 300 tokens, of 256 that fit"):
+        engine.submit("1" * 300)
+    with pytest.raises(RequestError, match=r"^prompt: holds no token"):
+        engine.submit("")
+    with pytest.raises(RequestError, match=r"^messages\[0\]\.content: must be a string"):
+        engine.submit([{"role": "user", "content": 3}])
+
+
+def test_paths_end_where_the_context_ends(stepped):
+    engine = stepped(SingleSample(10_000))
+    request = engine.submit("1" * 200, SamplingParams(temperature=0))
+    engine.run()
+    assert request.result.usage.completion_tokens <= 56
+
+
+def test_a_dead_engine_fails_everyone_and_can_begin_again(engine_of):
+    engine = engine_of(LONG)
+    waiters = [Waiter() for _ in range(3)]
+    engine.submit("1+2=", on_event=Waiter())
+    engine._core.runner.forward = lambda *_: 1 / 0
+    for waiter in waiters:
+        try:
+            engine.submit("1+2=", on_event=waiter)
+        except EngineDead:
+            waiter(Failed("EngineDead", ""))
+    assert {w.last.error for w in waiters} == {"EngineDead"}
+    assert not engine.alive
+    assert not engine.stats().alive
+    with pytest.raises(EngineDead, match="ZeroDivisionError"):
+        engine.submit("1+2=")
+
+    del engine._core.runner.forward
+    engine.restart()
+    assert engine.alive
+    again = Waiter()
+    engine.submit("1+2=", on_event=again)
+    assert isinstance(again.last, Done)
+
+
+def test_a_controller_that_fails_ends_its_own_request_only(stepped):
+    class Broken(MajorityVote):
+        def decide(self, request):
+            raise ValueError("no idea")
+
+    engine = stepped(LONG)
+    fine = engine.submit("1+2=", SamplingParams(seed=1))
+    broken = engine.submit("1+2=", SamplingParams(seed=1), controller=Broken(4, 200))
+    engine.run()
+    assert broken.events[-1] == Failed("ValueError", "no idea")
+    assert fine.kinds[-1] == "done"
+
+
+def test_scores_that_are_no_numbers_fail_the_request_with_the_reason(stepped):
+    from controllable_inference.control.allocation import BudgetRule
+    from controllable_inference.control.controller import GatedController
+
+    gated = GatedController(BudgetRule(4, 200, 4), lambda features: features[:, 0] * float("nan"))
+    engine = stepped(gated)
+    request = engine.submit("1+2=", SamplingParams(seed=1))
+    engine.run()
+    assert request.events[-1].error == ControlConfigError.__name__
+
+
+def test_a_receiver_that_fails_does_not_harm_the_engine(stepped):
+    engine = stepped(SingleSample(20))
+    engine.engine.submit("1+2=", on_event=lambda event: 1 / 0)
+    other = engine.submit("1+2=")
+    engine.run()
+    assert other.kinds[-1] == "done"
+
+
+def test_a_closing_engine_finishes_what_it_can_and_takes_no_more(engine_of):
+    engine = engine_of(MajorityVote(2, 30))
+    waiter = Waiter()
+    engine.submit("1+2=", on_event=waiter)
+    engine.shutdown(drain_timeout=20)
+    assert waiter.last.finish_reason != "cancelled"
+    assert not engine.alive
+    with pytest.raises(EngineClosed):
+        engine.submit("1+2=")
+
+
+def test_without_time_to_drain_what_runs_is_cancelled(engine_of):
+    engine = engine_of(MajorityVote(2, 200))
+    waiter = Waiter()
+    engine.submit("1+2=", on_event=waiter)
+    engine.shutdown(drain_timeout=0)
+    assert waiter.last.finish_reason == "cancelled"
+
+
+def test_a_sequential_controller_can_spawn_paths_one_after_another(stepped):
+    from dataclasses import replace
+
+    class OneByOne(MajorityVote):
+        def plan(self, prompt):
+            return replace(super().plan(prompt), paths=1, max_paths=2)
+
+        def decide(self, request):
+            return [Spawn(1)] if not request.running and len(request.paths) < 3 else []
+
+    engine = stepped(OneByOne(2, 60))
+    together = engine.submit("1+2=", SamplingParams(seed=9), controller=MajorityVote(3, 60))
+    apart = engine.submit("1+2=", SamplingParams(seed=9))
+    engine.run()
+    assert apart.texts == together.texts
