@@ -1,7 +1,7 @@
 """Training of the nano language model: a small Llama, Muon for its matrices, AdamW for the rest.
 
-The learning rate warms up, stays, and falls linearly to zero over the second half; the fall is where
-most of the accuracy comes from. A checkpoint holds everything, so a killed run goes on where it was
+The learning rate warms up, stays, and falls linearly to zero at the end; the fall is where most of the
+accuracy comes from. A checkpoint holds everything, so a killed run goes on where it was
 and ends with the same batches in the same order.
 """
 
@@ -63,8 +63,7 @@ def new_model(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaFo
 
 def learning_rate(step: int, recipe: BaseRecipe) -> float:
     """Factor on both learning rates at a step: warm-up, plateau, linear decay."""
-    done = step / recipe.steps
-    return min(1.0, (done + 1e-4) / recipe.warmup, (1 - done) / recipe.decay)
+    return min(1.0, (step + 0.25) / recipe.warmup_steps, (recipe.steps - step) / recipe.decay_steps)
 
 
 def _loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -109,7 +108,7 @@ def train(
             optimizer.load_state_dict(saved)
         cost = state["cost"]
     # The corpus is drawn again on every start: that takes seconds and needs no cache to go stale.
-    examples = build(recipe.steps * recipe.batch, recipe.seed, tokenizer)
+    examples = build(recipe.examples, recipe.seed, tokenizer)
     fast = has_fast_bfloat16()
     # Measured at these sizes: plain matrix products beat the fused CPU attention's backward in bfloat16.
     model.set_attn_implementation("eager" if fast else "sdpa")
