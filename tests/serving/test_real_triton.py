@@ -140,7 +140,10 @@ def test_a_malformed_request_is_refused_by_the_name_of_its_field(client, server,
 def test_what_only_the_engine_can_refuse_comes_back_as_400_too(client):
     with pytest.raises(openai.BadRequestError, match="tokens") as refusal:
         client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "x" * 20000}])
-    assert refusal.value.param
+    assert refusal.value.param == "messages"
+    with pytest.raises(openai.BadRequestError) as refusal:
+        client.completions.create(model="tiny", prompt="x" * 20000)
+    assert refusal.value.param == "prompt"
 
 
 def test_a_model_that_is_not_served_is_not_found(client):

@@ -67,9 +67,10 @@ def test_an_installation_that_fails_says_why_and_leaves_nothing(tmp_path, monkey
 
 
 def test_a_child_that_ignores_sigterm_is_killed_with_all_its_children(tmp_path):
-    script = "trap '' TERM; sleep 100 & sleep 100; sleep 100"
+    script = "trap '' TERM; sleep 100 & echo deaf; sleep 100; sleep 100"
     child = Child("stubborn", ["bash", "-c", script], {"PATH": "/usr/bin:/bin"}, tmp_path / "log")
-    assert child.running
+    while "deaf" not in child.last_words():
+        assert child.running
     child.stop(0.2)
     assert not child.running
     assert child.returncode == -9

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from controllable_inference.engine.events import Event
 from controllable_inference.engine.metrics import EngineStats, Observer
 from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
-from controllable_inference.errors import ControllableError
+from controllable_inference.errors import ControllableError, RequestError
 from controllable_inference.serving.config import EngineConfig, load_engine_config
 from controllable_inference.serving.engine_metrics import BufferedObserver, MakeSeries
 from controllable_inference.serving.pump import Channel, Handle, ResponsePump
@@ -97,6 +97,11 @@ class ServedModel:
             stream.handle = self._engine.submit(
                 request.prompt, request.sampling, request.budget, stream, streaming=builder.needs_deltas
             )
+        except RequestError as error:
+            named = RequestError(
+                request.prompt_field if error.field == "prompt" else error.field, error.message
+            )
+            stream.fail(*refusal("RequestError", str(named)))
         except ControllableError as error:
             stream.fail(*refusal(type(error).__name__, str(error)))
         except Exception:

@@ -27,6 +27,11 @@ class TritonRequest:
     budget: RequestBudget
     heartbeat: float | None
 
+    @property
+    def prompt_field(self) -> str:
+        """The input that the prompt came in."""
+        return "text_input" if isinstance(self.prompt, str) else "messages"
+
 
 def parse_triton_request(
     tensors: Mapping[str, Any], parameters: Mapping[str, Any], default_trace: str

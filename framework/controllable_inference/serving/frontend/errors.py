@@ -57,7 +57,7 @@ def openai_name(field: str) -> str:
     """An engine field as the client of this API wrote it."""
     if field.startswith("control."):
         return "reasoning_effort" if field == "control.effort" else "controllable." + field[len("control.") :]
-    return field.removeprefix("sampling_parameters.")
+    return "prompt" if field == "text_input" else field.removeprefix("sampling_parameters.")
 
 
 async def handle_api_error(_: Request, error: Exception) -> JSONResponse:
