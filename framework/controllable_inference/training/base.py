@@ -63,7 +63,7 @@ def new_model(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaFo
 
 def learning_rate(step: int, recipe: BaseRecipe) -> float:
     """Factor on both learning rates at a step: warm-up, plateau, linear decay."""
-    return min(1.0, (step + 0.25) / recipe.warmup_steps, (recipe.steps - step) / recipe.decay_steps)
+    return min(1.0, (step + 0.2) / recipe.warmup_steps, (recipe.steps - step) / recipe.decay_steps)
 
 
 def _loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
