@@ -27,12 +27,13 @@ class BaseRecipe:
     layers: int = 5
     heads: int = 6
     intermediate_size: int = 512
-    steps: int = 2000
-    batch: int = 64  # examples a step, about 100 tokens each
+    steps: int = 1400
+    batch: int = 64  # examples a step, about 90 tokens each
+    examples: int = 128_000  # drawn; more than `steps` take, so that a longer run begins with the same ones
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
-    warmup: float = 0.02  # shares of all steps
-    decay: float = 0.5
+    warmup_steps: int = 40
+    decay_steps: int = 500
     seed: int = 1
 
 

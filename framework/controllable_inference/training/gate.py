@@ -97,8 +97,8 @@ def train_gate(
     with torch.no_grad():
         first = gate.net[0]
         assert isinstance(first, torch.nn.Linear)
-        first.weight /= scale
-        first.bias -= first.weight @ mean
+        first.weight.copy_(first.weight / scale)
+        first.bias.copy_(first.bias - first.weight @ mean)
     return gate.eval(), best_loss
 
 
