@@ -31,7 +31,9 @@ class PromptRenderer:
 
     def render(self, prompt: str | Messages, thinking: bool = True) -> str:
         """Text the model continues. Raises RequestError for messages that are none."""
-        text = prompt if isinstance(prompt, str) else self._apply_template(prompt, thinking)
+        # where a prefix is given, it closes the thinking segment, and the template must not do so too
+        thinks = thinking or self.fast_prefix is not None
+        text = prompt if isinstance(prompt, str) else self._apply_template(prompt, thinks)
         if thinking or self.think_end is None:
             return text
         if self.fast_prefix is not None:
