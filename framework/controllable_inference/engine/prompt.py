@@ -32,7 +32,7 @@ class PromptRenderer:
     def render(self, prompt: str | Messages, thinking: bool = True) -> str:
         """Text the model continues. Raises RequestError for messages that are none."""
         # where a prefix is given, it closes the thinking segment, and the template must not do so too
-        thinks = thinking or self.fast_prefix is not None
+        thinks = thinking or bool(self.fast_prefix)
         text = prompt if isinstance(prompt, str) else self._apply_template(prompt, thinks)
         if thinking or self.think_end is None:
             return text
