@@ -1,0 +1,226 @@
+"""The whole way on real parts: helm install, kubectl apply, Ready, an answer, delete.
+
+Needs a cluster (KUBECONFIG) whose nodes have the images named by RUNTIME_IMAGE and OPERATOR_IMAGE.
+"""
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import openai
+import pytest
+from cluster_fixtures import ROOT, Kubectl, eventually
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("e2e")]
+
+OPERATOR_NAMESPACE = "controllable-system"
+QUESTION = "Solve the following multiplication: 47 * 83. Give only the result as your final answer."
+MANAGED = "app.kubernetes.io/managed-by=controllable-operator"
+KILL_STUB = """
+import os, pathlib
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    if b"triton_python_backend_stub" in (process / "cmdline").read_bytes().split(b"\\0")[0]:
+        os.kill(int(process.name), 9)
+        print("killed", process.name)
+"""
+
+
+def helm(*arguments: str) -> None:
+    done = subprocess.run(["helm", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def namespace(cluster: Kubectl, name: str) -> Kubectl:
+    """A namespace that enforces the restricted Pod Security Standard."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    return Kubectl(name)
+
+
+@pytest.fixture(scope="module")
+def release(cluster: Kubectl) -> Iterator[Kubectl]:
+    """Both charts, installed as the README says, and uninstalled."""
+    missing = [name for name in ("RUNTIME_IMAGE", "OPERATOR_IMAGE") if name not in os.environ]
+    assert not missing, f"set {' and '.join(missing)} to images that the cluster's nodes can pull"
+    system = namespace(cluster, OPERATOR_NAMESPACE)
+    # Tests of the operator alone may have applied the definitions by hand before.
+    helm(
+        "upgrade", "--install", "controllable-crds", "charts/controllable-crds", "--wait", "--take-ownership"
+    )
+    repository, _, tag = os.environ["OPERATOR_IMAGE"].rpartition(":")
+    helm(
+        *("upgrade", "--install", "controllable-operator", "charts/controllable-operator", "--wait"),
+        *("--namespace", OPERATOR_NAMESPACE),
+        *("--set", f"image.repository={repository},image.tag={tag}"),
+        *("--set", f"runtime.image={os.environ['RUNTIME_IMAGE']}"),
+    )
+    yield system
+    helm("uninstall", "controllable-operator", "--namespace", OPERATOR_NAMESPACE, "--wait")
+    cluster("delete", "namespace", OPERATOR_NAMESPACE, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def kubectl(cluster: Kubectl, release: Kubectl) -> Iterator[Kubectl]:
+    """One namespace for the module: starting a model for each test would take longer than the tests."""
+    name = f"e2e-{time.time_ns():x}"
+    yield namespace(cluster, name)
+    cluster("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def nano(kubectl: Kubectl) -> Kubectl:
+    """The example manifest, applied and Ready."""
+    kubectl("apply", "--filename", str(ROOT / "examples/nano.yaml"))
+    kubectl("wait", "--for=condition=Ready", "cmodel/nano", "--timeout=180s")
+    return kubectl
+
+
+@pytest.fixture
+def url(nano: Kubectl) -> Iterator[str]:
+    """A base URL that reaches the model's Service from here."""
+    command = ["kubectl", f"--namespace={nano.namespace}", "port-forward", "svc/nano", ":80"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert " -> " in line, f"port-forward said {line!r}"
+        # kubectl writes a line for each connection, and stops when nobody reads them.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield f"http://{line.split(' -> ')[0].rsplit(' ', 1)[1]}"
+        process.terminate()
+
+
+@pytest.fixture
+def client(url: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="unused", timeout=60, max_retries=0)
+
+
+def condition(kubectl: Kubectl, name: str, kind: str) -> dict[str, str]:
+    model = kubectl.get("cmodel", name) or {}
+    return next((c for c in model.get("status", {}).get("conditions", []) if c["type"] == kind), {})
+
+
+def cancelled(url: str) -> float:
+    """Requests that ended as cancelled, from the metrics."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    found = [
+        line for line in lines if line.startswith("controllable_requests_total{") and "cancelled" in line
+    ]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in found)
+
+
+def test_a_served_model_says_so_in_its_conditions(nano: Kubectl) -> None:
+    status = (nano.get("cmodel", "nano") or {})["status"]
+    assert {c["type"]: c["status"] for c in status["conditions"]} >= {"Ready": "True", "ModelLoaded": "True"}
+    assert (status["readyReplicas"], status["observedGeneration"]) == (1, 1)
+
+
+def test_the_openai_client_gets_a_controlled_answer(client: openai.OpenAI) -> None:
+    completion = client.chat.completions.create(
+        model="nano", messages=[{"role": "user", "content": QUESTION}], reasoning_effort="medium", seed=1
+    )
+    assert completion.choices[0].finish_reason == "stop"
+    assert completion.choices[0].message.content
+    assert completion.usage is not None
+    details = completion.usage.completion_tokens_details
+    assert details is not None
+    assert 0 < (details.reasoning_tokens or 0) <= completion.usage.completion_tokens
+    control = (completion.model_extra or {})["controllable"]
+    assert control["paths_started"] == 16
+    ends = control["paths_pruned"] + control["paths_stopped"] + control["paths_finished"]
+    assert ends == 16
+    assert control["paths_pruned"] + control["paths_stopped"] > 0
+    assert control["tokens_saved"] > 0
+
+
+def test_thinking_streams_before_the_answer_and_usage_comes_last(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model="nano",
+        messages=[{"role": "user", "content": QUESTION}],
+        reasoning_effort="medium",
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    kinds: list[str] = []
+    usage = None
+    for chunk in stream:
+        for choice in chunk.choices:
+            if (choice.delta.model_extra or {}).get("reasoning_content"):
+                kinds.append("reasoning")
+            if choice.delta.content:
+                kinds.append("answer")
+        usage = chunk.usage or usage
+    assert kinds[0] == "reasoning"
+    assert kinds[-1] == "answer"
+    assert usage is not None
+    assert usage.completion_tokens > 0
+
+
+def test_a_closed_connection_cancels_within_a_second(client: openai.OpenAI, url: str) -> None:
+    before = cancelled(url)
+    # Long enough to be still running: many hard questions at once.
+    hard = "Sort these numbers in ascending order: " + ", ".join(str(n * 37 % 101) for n in range(60))
+
+    def begin(_: int) -> None:
+        stream = client.chat.completions.create(
+            model="nano", messages=[{"role": "user", "content": hard}], reasoning_effort="high", stream=True
+        )
+        next(iter(stream))
+        stream.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(begin, range(4)))
+    start = time.monotonic()
+    eventually(lambda: cancelled(url) >= before + 1, timeout=5, interval=0.05)
+    assert time.monotonic() - start < 1.0
+
+
+def test_a_malformed_request_is_refused_with_the_fields_name(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(
+            model="nano", messages=[{"role": "user", "content": "1 + 1"}], temperature=9
+        )
+    assert refused.value.param == "temperature"
+
+
+def test_a_model_that_is_not_there_says_so_in_its_condition(nano: Kubectl) -> None:
+    manifest = {
+        "apiVersion": "serving.controllable.dev/v1alpha1",
+        "kind": "ControllableModel",
+        "metadata": {"name": "missing", "namespace": nano.namespace},
+        "spec": {"model": {"uri": "image:///models/missing"}},
+    }
+    nano.apply(manifest)
+    said = eventually(
+        lambda: (c := condition(nano, "missing", "Ready")) and c["reason"] == "ModelNotFound" and c,
+        timeout=60,
+    )
+    assert "/models/missing" in said["message"]
+    nano("delete", "cmodel/missing")
+
+
+def test_a_killed_backend_recovers_by_itself_and_callers_never_hang(
+    nano: Kubectl, client: openai.OpenAI
+) -> None:
+    (pod,) = [
+        p["metadata"]["name"] for p in nano.list("pods", MANAGED) if "deletionTimestamp" not in p["metadata"]
+    ]
+    assert "killed" in nano("exec", pod, "--container=triton", "--", "python3", "-c", KILL_STUB)
+    start = time.monotonic()
+    with pytest.raises(openai.APIError):
+        client.chat.completions.create(model="nano", messages=[{"role": "user", "content": QUESTION}])
+    assert time.monotonic() - start < 30
+    eventually(lambda: condition(nano, "nano", "Ready")["status"] == "False", timeout=60)
+    nano("wait", "--for=condition=Ready", "cmodel/nano", "--timeout=110s")
+    restarts = json.loads(nano("get", "pod", pod, "--output=json"))["status"]["containerStatuses"]
+    assert {c["name"]: c["restartCount"] for c in restarts} == {"triton": 1, "frontend": 0}
+
+
+def test_deleting_the_model_leaves_nothing(nano: Kubectl) -> None:
+    nano("delete", "cmodel/nano")
+    kinds = "deployments,replicasets,pods,services,configmaps,networkpolicies"
+    eventually(lambda: not nano.list(kinds, MANAGED), timeout=150)
