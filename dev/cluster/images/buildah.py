@@ -34,11 +34,11 @@ def build(dockerfile: Path, reference: str, options: list[str], say: Say) -> Non
                 f"--tag={reference}",
                 f"--ignorefile={REPOSITORY / '.dockerignore'}",
                 # what pip and uv use on this machine, lent to the build and not kept in the image
-                f"--volume={certificates}:/host/certificates.crt:ro",
-                f"--volume={packages}:/host/uv",
-                "--build-arg=PIP_CERT=/host/certificates.crt",
-                "--build-arg=SSL_CERT_FILE=/host/certificates.crt",
-                "--build-arg=UV_CACHE_DIR=/host/uv",
+                f"--volume={certificates}:/var/cache/build/certificates.crt:ro",
+                f"--volume={packages}:/var/cache/build/uv",
+                "--build-arg=PIP_CERT=/var/cache/build/certificates.crt",
+                "--build-arg=SSL_CERT_FILE=/var/cache/build/certificates.crt",
+                "--build-arg=UV_CACHE_DIR=/var/cache/build/uv",
                 *options,
                 str(REPOSITORY),
             ],
@@ -46,11 +46,12 @@ def build(dockerfile: Path, reference: str, options: list[str], say: Say) -> Non
         )
 
 
-def push(reference: str, layout: Path, say: Say) -> None:
-    """Write an image into an OCI layout; layers that lie there are not written again."""
-    layout.parent.mkdir(parents=True, exist_ok=True)
-    tag = reference.rpartition(":")[2]
-    _buildah(["push", "--disable-compression", "--format=oci", reference, f"oci:{layout}:{tag}"], say)
+def push(reference: str, folder: Path, say: Say) -> None:
+    """Export an image into a folder: see `exported.ExportedImage`."""
+    unfinished = folder.with_name(f"unfinished-{folder.name}")
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    _buildah(["push", "--disable-compression", "--format=oci", reference, f"dir:{unfinished}"], say)
+    unfinished.rename(folder)
 
 
 def remove(references: list[str], say: Say) -> None:

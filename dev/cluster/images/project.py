@@ -7,6 +7,7 @@ image rolls the pods that use it.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from rich.console import Console
 from dev.cluster import lifecycle
 from dev.cluster.errors import ClusterError
 from dev.cluster.images import buildah
-from dev.cluster.images.layout import Layout
+from dev.cluster.images.exported import ExportedImage
 from dev.cluster.paths import REPOSITORY, ClusterPaths, cache_dir, locked
 
 
@@ -37,8 +38,12 @@ class Image:
         return REPOSITORY / "images" / self.name / "Dockerfile"
 
     @property
-    def layout(self) -> Layout:
-        return Layout(cache_dir() / "images" / self.name)
+    def folder(self) -> Path:
+        """Holds the exported image, in a folder named by its tag."""
+        return cache_dir() / "images" / self.name
+
+    def exported(self, reference: str) -> ExportedImage:
+        return ExportedImage(self.folder / reference.rpartition(":")[2])
 
 
 IMAGES = (
@@ -92,8 +97,9 @@ def ensure(image: Image, console: Console) -> str:
     """Build an image unless it is there; returns its reference."""
     tag = content_hash(input_files(image.inputs, REPOSITORY), REPOSITORY)
     reference = f"{image.repository}:{tag}"
-    with locked(image.layout.folder.with_suffix(".lock")):
-        if tag in image.layout.tags():
+    exported = image.exported(reference)
+    with locked(image.folder.with_suffix(".lock")):
+        if exported.exists:
             console.print(f"{image.name}: unchanged")
             return reference
         start = time.monotonic()
@@ -104,12 +110,13 @@ def ensure(image: Image, console: Console) -> str:
 
             buildah.build(image.dockerfile, reference, list(image.options), say)
             built = time.monotonic()
-            buildah.push(reference, image.layout.folder, say)
-            image.layout.keep_only(tag)
+            for older in image.folder.glob("*"):
+                shutil.rmtree(older)
+            buildah.push(reference, exported.folder, say)
             buildah.remove([other for other in buildah.tags(image.repository) if other != reference], say)
         console.print(
             f"{image.name}: built in {built - start:.1f} s, exported in {time.monotonic() - built:.1f} s, "
-            f"{image.layout.size(tag) / 1e6:.0f} MB"
+            f"{exported.size / 1e6:.0f} MB"
         )
     return reference
 
@@ -123,7 +130,7 @@ def load(image: Image, reference: str, paths: ClusterPaths, console: Console) ->
     present = set(_inside(paths, [*ctr, "content", "list", "--quiet"]).split())
     command, environment = lifecycle.inside(paths, [*ctr, "images", "import", "--local", "-"])
     with (
-        locked(image.layout.folder.with_suffix(".lock")),
+        locked(image.folder.with_suffix(".lock")),
         subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         ) as importer,
@@ -131,7 +138,7 @@ def load(image: Image, reference: str, paths: ClusterPaths, console: Console) ->
         assert importer.stdin is not None
         assert importer.stderr is not None
         try:
-            image.layout.write_archive(reference.rpartition(":")[2], reference, present, importer.stdin)
+            image.exported(reference).write_archive(reference, present, importer.stdin)
             importer.stdin.close()
         except BrokenPipeError:
             pass  # the importer says why
