@@ -139,7 +139,7 @@ class Client:
             )
             response = self._api.call_api(*request, _request_timeout=_TIMEOUT)
             content = response.read()
-        except urllib3.exceptions.HTTPError as error:
+        except (urllib3.exceptions.HTTPError, kubernetes.client.ApiException) as error:
             raise ApiError(f"{method} {path}: the API server did not answer: {error}") from error
         if 200 <= response.status < 300:
             result: Manifest = json.loads(content)
@@ -152,11 +152,14 @@ class Client:
 def _error(status: int, content: bytes, retry_after: str | None, subject: str) -> ApiError | InvalidSpec:
     """The typed error for an answer that isn't a success; `subject` says what it was about."""
     try:
-        message = json.loads(content)["message"]
-    except (ValueError, KeyError, TypeError):
-        message = content.decode(errors="replace")[:500] or f"HTTP status {status}"
+        answer = json.loads(content)
+        message, causes = answer["message"], answer.get("details", {}).get("causes", [])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, causes = content.decode(errors="replace")[:500] or f"HTTP status {status}", []
     message = f"{subject}: {message}"
     if status == 422:
         return InvalidSpec(message)
+    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return NotFound(message, status)
     wait = float(retry_after) if retry_after and retry_after.isdigit() else None
     return _ERRORS.get(status, ApiError)(message, status, wait)

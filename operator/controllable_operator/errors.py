@@ -54,6 +54,6 @@ class Conflict(ApiError):
 
 
 class NotFound(ApiError):
-    """What was written to is gone: the object, or its namespace."""
+    """What was written to is gone or on its way out: the object, or its namespace."""
 
     reason = "NotFound"

@@ -43,11 +43,14 @@ def reconcile(client: Client, settings: Settings, namespace: str, name: str) -> 
     if manifest is None or "deletionTimestamp" in manifest["metadata"]:
         return
     try:
-        model = ControllableModel.parse(manifest)
-    except InvalidSpec:
-        # Not even readable, so no status can be written either: the CRD keeps this from happening.
-        logger.error("%s/%s can't be read: is the CRD of another version than the operator?", namespace, name)
-        raise
+        # If not even this can be read no status can be written either. The CRD keeps that from happening.
+        _reconcile(client, settings, ControllableModel.parse(manifest))
+    except NotFound as error:
+        logger.info("%s/%s goes away: %s", namespace, name, error)
+
+
+def _reconcile(client: Client, settings: Settings, model: ControllableModel) -> None:
+    namespace, name = model.metadata.namespace, model.metadata.name
     children: dict[tuple[str, str], dict[str, Any]] = {}
     wanted_hash: str | None = None
     error: OperatorError | None = None
@@ -83,14 +86,13 @@ def _tell(client: Client, model: ControllableModel, status: Status) -> None:
         "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
         "status": status.to_json(),
     }
-    try:
-        client.apply(MODEL, body, subresource="status")
-    except NotFound:
-        return
+    client.apply(MODEL, body, subresource="status")
     WRITES.labels(kind=KIND, verb="status").inc()
     if event := event_for(model, status, datetime.now(UTC)):
         try:
             post(client, event)
+        except NotFound:
+            raise
         except ApiError as error:
             # An Event is a courtesy; the status has been written.
             logger.warning("no Event for %s/%s: %s", meta.namespace, meta.name, error)

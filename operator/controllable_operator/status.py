@@ -67,14 +67,14 @@ def _ready(
     if wanted == 0:
         return True, "ScaledToZero", "no pods are asked for; set spec.replicas to serve"
     if serving >= wanted:
-        return True, "Serving", f"{_pods(wanted)} of this generation as asked for"
+        return True, "Serving", f"{serving} of {wanted} pods answer"
     if problem:
         return False, problem.ready, problem.message
-    progress = f"{serving} of {_pods(wanted)} of this generation answer"
+    progress = f"{serving} of {wanted} pods of this generation answer"
     if any(pod.stage is Stage.SILENT for pod in current):
-        return False, "PodsNotReady", f"{progress}; a pod that answered does so no more"
+        return False, "PodsNotReady", f"{progress}; one that did has fallen silent"
     slowest = next((stage for stage in Stage if _count(current, stage)), Stage.PENDING)
-    return False, "Progressing", f"{progress}; the slowest {slowest.value}"
+    return False, "Progressing", f"{progress}; the slowest one {slowest.value}"
 
 
 def _model_loaded(model: ControllableModel, current: list[PodReport]) -> _Verdict:
@@ -90,8 +90,8 @@ def _model_loaded(model: ControllableModel, current: list[PodReport]) -> _Verdic
         (Stage.LOADING, "Loading"),
     ):
         if count := _count(current, stage):
-            return False, reason, f"{count} of {_pods(len(current))}: {stage.value}"
-    return True, "Loaded", f"the model answers in {_pods(len(current))}"
+            return False, reason, f"{count} of {len(current)} pods: {stage.value}"
+    return True, "Loaded", f"the model answers in {len(current)} of {len(current)} pods"
 
 
 def _phase(
@@ -158,7 +158,3 @@ def _conditions(model: ControllableModel, verdicts: dict[str, _Verdict], now: da
 
 def _count(pods: list[PodReport], stage: Stage) -> int:
     return sum(pod.stage is stage for pod in pods)
-
-
-def _pods(count: int) -> str:
-    return f"{count} pod" if count == 1 else f"{count} pods"

@@ -25,20 +25,26 @@ def _convert(node: Any, definitions: dict[str, Schema]) -> Any:
     if not isinstance(node, dict):
         return node
     node = _resolved(_without_null(node), definitions)
-    result = {
-        key: _properties(value, definitions) if key == "properties" else _convert(value, definitions)
+    return {
+        key: _CONVERTERS.get(key, _convert)(value, definitions)
         for key, value in node.items()
         if not _is_unspeakable(key, value)
     }
-    if "properties" in result and isinstance(result.get("default"), dict):
-        # The API server fills in the defaults of the fields by itself once the object is there.
-        result["default"] = {}
-    return result
 
 
 def _properties(properties: dict[str, Schema], definitions: dict[str, Schema]) -> dict[str, Schema]:
     # Keys here are names of fields, and a field may well be called `title`.
     return {name: _convert(value, definitions) for name, value in properties.items()}
+
+
+def _default(value: Any, _: dict[str, Schema]) -> Any:
+    # Complete, as the API server checks a default against the rules before it fills in those further down.
+    if isinstance(value, dict):
+        return {key: _default(item, _) for key, item in value.items() if item is not None}
+    return value
+
+
+_CONVERTERS = {"properties": _properties, "default": _default}
 
 
 def _resolved(node: Schema, definitions: dict[str, Schema]) -> Schema:

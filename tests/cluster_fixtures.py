@@ -1,0 +1,212 @@
+"""Fixtures for tests against a real cluster: kubectl, a namespace for each test, the operator as a process.
+
+They use the cluster of KUBECONFIG, and skip where there is none. With the cluster of this repository:
+`python -m dev.cluster enter -- pytest -m cluster`.
+
+When a test fails, the events, pods and logs of its namespace and the operator's log are part of the report.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+Manifest = dict[str, Any]
+T = TypeVar("T")
+
+PAUSE = "localhost/pause:1"  # an image that is on the node, starts as anything and does nothing
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl, bound to a namespace: another hand in the cluster than the operator's."""
+
+    namespace: str
+
+    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Any command, whatever its outcome."""
+        command = ["kubectl", f"--namespace={self.namespace}", *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
+        """Standard output of a command that must succeed."""
+        result = self.run(*arguments, stdin=stdin)
+        assert result.returncode == 0, f"kubectl {' '.join(arguments)}: {result.stderr}"
+        return result.stdout
+
+    def apply(self, manifest: Manifest) -> Manifest:
+        return dict(json.loads(self("apply", "--output=json", "--filename=-", stdin=json.dumps(manifest))))
+
+    def get(self, kind: str, name: str) -> Manifest | None:
+        output = self("get", kind, name, "--ignore-not-found", "--output=json")
+        return dict(json.loads(output)) if output.strip() else None
+
+    def list(self, kinds: str, selector: str = "") -> list[Manifest]:
+        return list(json.loads(self("get", kinds, f"--selector={selector}", "--output=json"))["items"])
+
+    def patch(self, kind: str, name: str, patch: Manifest, how: str = "merge") -> None:
+        self("patch", kind, name, f"--type={how}", "--patch", json.dumps(patch))
+
+
+def helm_template(chart: str, *arguments: str) -> str:
+    """The manifests of one of our charts. Without a version, helm supposes a very old cluster."""
+    command = ["helm", "template", chart, str(ROOT / "charts" / chart), "--kube-version=1.34", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@dataclass(frozen=True)
+class OperatorProcess:
+    """An operator that runs beside the tests."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+
+def eventually(probe: Callable[[], T], timeout: float = 20.0, interval: float = 0.1) -> T:
+    """The first true value of `probe`; an AssertionError of `probe` counts as not yet."""
+    deadline = time.monotonic() + timeout
+    while True:
+        problem: object = None
+        try:
+            if value := probe():
+                return value
+            problem = value
+        except AssertionError as error:
+            problem = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {problem}")
+        time.sleep(interval)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Kubectl:
+    """kubectl in the namespace default of the cluster under test."""
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip("needs a cluster: python -m dev.cluster enter -- pytest -m cluster")
+    kubectl = Kubectl("default")
+    kubectl("version", "--output=json")
+    return kubectl
+
+
+@pytest.fixture(scope="session")
+def definitions(cluster: Kubectl) -> None:
+    """The custom resource definitions, established."""
+    cluster("apply", "--server-side", "--force-conflicts", f"--filename={ROOT / 'crds'}")
+    cluster("wait", "--for=condition=Established", "crd/controllablemodels.serving.controllable.dev")
+
+
+@pytest.fixture
+def kubectl(cluster: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """kubectl in a fresh namespace that enforces the restricted Pod Security Standard."""
+    name = f"test-{time.time_ns():x}"
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    yield Kubectl(name)
+    cluster("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def operator(
+    cluster: Kubectl, definitions: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """The operator as a process, with exactly the rights that its chart gives it."""
+    folder = tmp_path_factory.mktemp("operator")
+    log, port = folder / "operator.log", _free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "controllable_operator.cli",
+                "run",
+                f"--health-port={port}",
+                "--metrics-port=0",
+            ],
+            env=os.environ
+            | {
+                "KUBECONFIG": str(_as_operator(cluster, folder)),
+                "CONTROLLABLE_RUNTIME_IMAGE": PAUSE,
+                "PYTHONPATH": str(ROOT / "operator"),
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    eventually(lambda: _answers(f"http://127.0.0.1:{port}/healthz"))
+    yield OperatorProcess(process, log)
+    process.terminate()
+    process.wait(timeout=30)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _as_operator(cluster: Kubectl, folder: Path) -> Path:
+    """A kubeconfig for the ServiceAccount of the operator's chart, which is made with its role."""
+    namespace = "controllable-tests"
+    cluster(
+        "apply", "--filename=-", stdin=f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}"
+    )
+    parts = [f"--show-only=templates/{part}.yaml" for part in ("serviceaccount", "rbac")]
+    rendered = helm_template("controllable-operator", f"--namespace={namespace}", *parts)
+    own = Kubectl(namespace)
+    own("apply", "--filename=-", stdin=rendered)
+    token = own("create", "token", "controllable-operator").strip()
+    config = yaml.safe_load(cluster("config", "view", "--raw", "--flatten", "--minify"))
+    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add what is needed to understand a failure to its report."""
+    report = yield
+    if report.when == "call" and report.failed:  # type: ignore[attr-defined]
+        fixtures = getattr(item, "funcargs", {})
+        if kubectl := fixtures.get("kubectl"):
+            report.sections.append((f"namespace {kubectl.namespace}", _describe(kubectl)))  # type: ignore[attr-defined]
+        if operator := fixtures.get("operator"):
+            report.sections.append(("operator", operator.log.read_text()[-10_000:]))  # type: ignore[attr-defined]
+    return report
+
+
+def _describe(kubectl: Kubectl) -> str:
+    """Events, objects and logs of a namespace, as far as they can be had."""
+    commands = [
+        ["get", "events", "--sort-by=.lastTimestamp"],
+        ["get", "all", "--output=wide"],
+        ["get", "controllablemodels", "--output=yaml"],
+        ["describe", "pods"],
+    ]
+    pods = kubectl.run("get", "pods", "--output=name").stdout.split()
+    commands += [["logs", pod, "--all-containers", "--prefix", "--tail=100"] for pod in pods]
+    parts = []
+    for command in commands:
+        result = kubectl.run(*command)
+        parts.append(f"$ kubectl {' '.join(command)}\n{result.stdout}{result.stderr}")
+    return "\n".join(parts)

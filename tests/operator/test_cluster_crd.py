@@ -1,0 +1,152 @@
+"""What the API server accepts, what it refuses, and whether the refusal says which field and why."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_fixtures import Kubectl
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("definitions")]
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+HF = "hf://org/repo"
+NANO = "image:///models/nano"
+
+
+def manifest(spec: dict[str, Any], name: str = "nano") -> str:
+    return json.dumps(
+        {
+            "apiVersion": "serving.controllable.dev/v1alpha1",
+            "kind": "ControllableModel",
+            "metadata": {"name": name},
+            "spec": {"model": {"uri": NANO}} | spec,
+        }
+    )
+
+
+def refusal(cluster: Kubectl, text: str) -> str:
+    result = cluster.run("create", "--dry-run=server", "--filename=-", stdin=text)
+    assert result.returncode != 0, "accepted"
+    return result.stderr
+
+
+def model(**fields: Any) -> dict[str, Any]:
+    return {"model": fields}
+
+
+def peer(**fields: Any) -> dict[str, Any]:
+    return {"networkPolicy": {"allowFrom": [fields]}}
+
+
+REFUSED = [
+    (model(uri="s3://bucket/x"), "spec.model.uri", "must start with hf://"),
+    (model(uri="hf://only-a-name"), "spec.model.uri", "organisation/repository"),
+    (model(uri="pvc://Upper/x"), "spec.model.uri", "claim's name and a path"),
+    (model(uri="image:///"), "spec.model.uri", "followed by a folder"),
+    (model(uri="pvc://claim/../x"), "spec.model.uri", "must not climb"),
+    (model(uri=NANO, secretRef={"name": "x"}), "spec.model.secretRef", "secretRef is for hf:// only"),
+    (model(uri=NANO, revision="abc"), "spec.model.revision", "revision is for hf:// only"),
+    (model(uri=HF, revision="-x"), "spec.model.revision", "should match"),
+    (model(uri=NANO, precision="int4"), "spec.model.precision", '"bfloat16"'),
+    ({"model": {}}, "spec.model.uri", "Required value"),
+    (
+        {"control": {"computeBudget": {"minCoefficient": "1.5", "maxCoefficient": "1"}}},
+        "spec.control.computeBudget.minCoefficient",
+        "must not be greater than maxCoefficient",
+    ),
+    ({"control": {"computeBudget": {"maxCoefficient": "2.5"}}}, "maxCoefficient", "should match"),
+    (
+        {"control": {"pathPruning": {"threshold": "1.3"}}},
+        "spec.control.pathPruning.threshold",
+        "should match",
+    ),
+    (
+        {"control": {"pathPruning": {"threshold": 0.3}}},
+        "spec.control.pathPruning.threshold",
+        "must be of type string",
+    ),
+    (
+        {"control": {"pathPruning": {"maxPaths": 0}}},
+        "spec.control.pathPruning.maxPaths",
+        "greater than or equal to 1",
+    ),
+    ({"control": {"trace": "verbose"}}, "spec.control.trace", '"summary"'),
+    ({"serving": {"queue": {"timeout": "0s"}}}, "spec.serving.queue.timeout", "longer than 0s"),
+    ({"serving": {"queue": {"timeout": "30"}}}, "spec.serving.queue.timeout", "should match"),
+    ({"serving": {"drainTimeout": "2h"}}, "spec.serving.drainTimeout", "at most 1h"),
+    (
+        {"serving": {"resources": {"limits": {"nvidia.com/gpu": 1}}}},
+        "spec.serving.resources",
+        "ask for GPUs with spec.gpu.count",
+    ),
+    (
+        {"serving": {"resources": {"requests": {"cpu": "lots"}}}},
+        "spec.serving.resources.requests.cpu",
+        "should match",
+    ),
+    ({"gpu": {"count": 2}}, "spec.gpu.count", "must be 0 or 1"),
+    ({"replicas": -1}, "spec.replicas", "greater than or equal to 0"),
+    (peer(), "spec.networkPolicy.allowFrom[0]", "needs a podSelector"),
+    (peer(ipBlock={"cidr": "10.0.0.0/8"}, podSelector={}), "allowFrom[0].ipBlock", "write two peers"),
+    (peer(ipBlock={"cidr": "10.0.0"}), "allowFrom[0].ipBlock.cidr", "must be a CIDR"),
+]
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "why"), REFUSED, ids=[f"{field}: {why}" for _, field, why in REFUSED]
+)
+def test_a_wrong_spec_is_refused_with_field_and_reason(
+    cluster: Kubectl, spec: dict[str, Any], field: str, why: str
+) -> None:
+    error = refusal(cluster, manifest(spec))
+    assert field in error
+    assert why in error
+
+
+@pytest.mark.parametrize("name", ["1st", "a.b", "x" * 51])
+def test_a_name_that_no_service_can_have_is_refused(cluster: Kubectl, name: str) -> None:
+    assert "a Service gets the same name" in refusal(cluster, manifest({}, name))
+
+
+def test_a_misspelt_field_is_refused_by_its_name(cluster: Kubectl) -> None:
+    assert 'unknown field "spec.control.pathpruning"' in refusal(
+        cluster, manifest({"control": {"pathpruning": {}}})
+    )
+
+
+ACCEPTED = [
+    {},
+    {"control": {}, "serving": {"queue": {}}, "gpu": {}, "networkPolicy": {}},
+    {"control": {"computeBudget": {"minCoefficient": "1", "maxCoefficient": "1.0"}}},
+    {"serving": {"drainTimeout": "1m30s", "resources": {"requests": {"cpu": 2, "memory": "24Gi"}}}},
+    {"model": {"uri": "pvc://models"}},
+    {"model": {"uri": "pvc://models/deep/folder"}},
+    peer(podSelector={}),
+    peer(ipBlock={"cidr": "fd00::/8", "except": ["fd00:1::/32"]}),
+]
+
+
+@pytest.mark.parametrize("spec", ACCEPTED, ids=json.dumps)
+def test_a_right_spec_is_accepted(cluster: Kubectl, spec: dict[str, Any]) -> None:
+    cluster("create", "--dry-run=server", "--filename=-", stdin=manifest(spec))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_is_accepted(cluster: Kubectl, path: Path) -> None:
+    cluster("create", "--dry-run=server", f"--filename={path}")
+
+
+def test_the_server_fills_in_every_default(cluster: Kubectl) -> None:
+    output = cluster("create", "--dry-run=server", "--output=json", "--filename=-", stdin=manifest({}))
+    spec = json.loads(output)["spec"]
+    assert spec["control"]["pathPruning"] == {"enabled": True, "maxPaths": 16, "threshold": "0.3"}
+    assert spec["serving"]["queue"] == {"size": 256, "timeout": "30s"}
+    assert spec["serving"]["resources"] == {"requests": {"cpu": "100m", "memory": "1Gi"}}
+    assert spec["replicas"] == 1
+    assert spec["networkPolicy"] == {"enabled": True, "allowFrom": []}
+
+
+def test_kubectl_explains_a_field_with_its_meaning(cluster: Kubectl) -> None:
+    text = cluster("explain", "cmodel.spec.control.pathPruning")
+    assert "maxPaths is the most reasoning paths of one request" in " ".join(text.split())

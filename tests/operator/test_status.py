@@ -1,0 +1,359 @@
+"""What the status says about a model, from what its pods say."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from controllable_operator.api import Condition, ControllableModel, Status
+from controllable_operator.errors import Forbidden, InvalidSpec, NameConflict, OperatorError
+from controllable_operator.events import event_for
+from controllable_operator.pods import reports
+from controllable_operator.status import build_status
+
+MakeModel = Callable[..., ControllableModel]
+MakePod = Callable[..., dict[str, Any]]
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+LATER = datetime(2026, 1, 1, 13, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def observe(make_model: MakeModel) -> Callable[..., Status]:
+    def observe(
+        *pods: dict[str, Any],
+        model: ControllableModel | None = None,
+        error: OperatorError | None = None,
+        deployment: dict[str, Any] | None = None,
+        now: datetime = NOW,
+    ) -> Status:
+        return build_status(
+            model or make_model(),
+            template_hash="new",
+            deployment=deployment,
+            pods=reports(list(pods)),
+            error=error,
+            now=now,
+        )
+
+    return observe
+
+
+def condition(status: Status, kind: str) -> Condition | None:
+    return next((c for c in status.conditions or [] if c.type == kind), None)
+
+
+def verdict(status: Status, kind: str = "Ready") -> tuple[str, str]:
+    found = condition(status, kind)
+    assert found is not None
+    return found.status, found.reason
+
+
+def ended(message: str = "", code: int = 1, attempts: int = 1, reason: str = "Error") -> dict[str, Any]:
+    """A container that ended and waits to be started again."""
+    return {
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": code, "reason": reason, "message": message}},
+        "restartCount": attempts - 1,
+        "ready": False,
+    }
+
+
+def own_words(reason: str, message: str) -> str:
+    return json.dumps({"reason": reason, "message": message})
+
+
+# --- on the way to being ready
+
+
+def test_without_pods_the_model_progresses(observe: Callable[..., Status]) -> None:
+    status = observe()
+    assert verdict(status) == ("False", "Progressing")
+    assert verdict(status, "ModelLoaded") == ("False", "NoPods")
+    assert status.phase == "Pending"
+
+
+@pytest.mark.parametrize(
+    ("stage", "loaded", "phase"),
+    [
+        ("pending", "Pending", "Pending"),
+        ("fetching", "Fetching", "Fetching"),
+        ("loading", "Loading", "Loading"),
+    ],
+)
+def test_the_phase_tells_how_far_the_pod_got(
+    observe: Callable[..., Status], make_pod: MakePod, stage: str, loaded: str, phase: str
+) -> None:
+    status = observe(make_pod(stage))
+    assert verdict(status) == ("False", "Progressing")
+    assert verdict(status, "ModelLoaded") == ("False", loaded)
+    assert status.phase == phase
+
+
+def test_a_pod_that_answers_makes_the_model_ready(observe: Callable[..., Status], make_pod: MakePod) -> None:
+    status = observe(make_pod("ready"))
+    assert verdict(status) == ("True", "Serving")
+    assert verdict(status, "ModelLoaded") == ("True", "Loaded")
+    assert condition(status, "Stalled") is None
+    assert (status.phase, status.replicas, status.ready_replicas, status.observed_generation) == (
+        "Ready",
+        1,
+        1,
+        1,
+    )
+    assert status.endpoints is not None
+    assert status.endpoints.openai == "http://nano.test.svc/v1"
+
+
+# --- rollouts and scale
+
+
+def test_a_pod_of_an_older_generation_does_not_make_the_new_one_ready(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    status = observe(make_pod("ready", template="old"), make_pod("loading"))
+    assert verdict(status) == ("False", "Progressing")
+    assert (status.phase, status.replicas, status.ready_replicas) == ("Updating", 2, 1)
+
+
+def test_fewer_pods_than_asked_for_are_not_ready(
+    observe: Callable[..., Status], make_pod: MakePod, make_model: MakeModel
+) -> None:
+    status = observe(make_pod("ready"), make_pod("loading"), model=make_model(replicas=2))
+    assert verdict(status) == ("False", "Progressing")
+    assert status.phase == "Degraded"
+
+
+def test_zero_replicas_on_purpose_is_ready(observe: Callable[..., Status], make_model: MakeModel) -> None:
+    status = observe(model=make_model(replicas=0))
+    assert verdict(status) == ("True", "ScaledToZero")
+    assert verdict(status, "ModelLoaded") == ("False", "ScaledToZero")
+    assert status.phase == "ScaledToZero"
+
+
+def test_pods_that_are_about_to_go_or_gone_do_not_count(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    leaving, evicted = make_pod("ready"), make_pod("ready")
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    evicted["status"]["phase"] = "Failed"
+    assert observe(leaving, evicted).replicas == 0
+
+
+# --- what can go wrong
+
+
+def test_a_model_that_is_not_there_is_told_in_the_words_of_fetch(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    pod = make_pod("fetching", fetch=ended(own_words("ModelNotFound", "hf://a/b: no such repository")))
+    status = observe(pod)
+    assert verdict(status) == ("False", "ModelNotFound")
+    assert verdict(status, "ModelLoaded") == ("False", "LoadFailed")
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert ready.message == "hf://a/b: no such repository"
+
+
+def test_a_model_that_does_not_load_is_told_in_the_words_of_the_engine(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    status = observe(
+        make_pod("loading", triton=ended(own_words("ModelLoadFailed", "config.json: no vocab_size")))
+    )
+    assert verdict(status) == ("False", "ModelLoadFailed")
+    assert verdict(status, "ModelLoaded") == ("False", "LoadFailed")
+
+
+def test_a_failure_stays_told_while_the_container_is_tried_again(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    failed = ended(own_words("ModelLoadFailed", "broken"))
+    running = failed | {"state": {"running": {"startedAt": "2026-01-01T00:03:00Z"}}, "restartCount": 1}
+    assert observe(make_pod("loading", triton=failed)) == observe(make_pod("loading", triton=running))
+
+
+@pytest.mark.parametrize(("attempts", "stalled"), [(1, False), (2, False), (3, True)])
+def test_after_three_attempts_the_model_is_stalled(
+    observe: Callable[..., Status], make_pod: MakePod, attempts: int, stalled: bool
+) -> None:
+    failed = ended(own_words("ModelNotFound", "gone"), attempts=attempts)
+    status = observe(make_pod("fetching", fetch=failed))
+    assert (condition(status, "Stalled") is not None) == stalled
+    assert (status.phase == "Failed") == stalled
+
+
+def test_a_container_without_words_is_explained_by_the_end_of_its_log(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    status = observe(make_pod("fetching", fetch=ended("Traceback…\nOSError: no space left on device")))
+    assert verdict(status) == ("False", "ModelLoadFailed")
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert "no space left on device" in ready.message
+
+
+@pytest.mark.parametrize(
+    "message", ["{", "[]", "null", '{"reason": "Two words", "message": "x"}', '{"reason": "X"}']
+)
+def test_a_malformed_termination_message_is_only_text(
+    observe: Callable[..., Status], make_pod: MakePod, message: str
+) -> None:
+    assert verdict(observe(make_pod("fetching", fetch=ended(message)))) == ("False", "ModelLoadFailed")
+
+
+def test_running_out_of_memory_says_which_field_to_raise(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    status = observe(make_pod("loading", triton=ended(code=137, reason="OOMKilled")))
+    assert verdict(status, "ModelLoaded") == ("False", "EngineDead")
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert "spec.serving.resources.limits.memory" in ready.message
+
+
+def test_a_pod_that_answered_and_does_so_no_more_has_a_dead_engine(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    status = observe(make_pod("silent"))
+    assert verdict(status) == ("False", "PodsNotReady")
+    assert verdict(status, "ModelLoaded") == ("False", "EngineDead")
+    assert status.phase == "Degraded"
+
+
+def test_a_pod_that_recovered_is_ready(observe: Callable[..., Status], make_pod: MakePod) -> None:
+    pod = make_pod("ready", triton={"lastState": {"terminated": {"exitCode": 137}}, "restartCount": 4})
+    assert verdict(observe(pod)) == ("True", "Serving")
+
+
+def test_fetch_that_succeeded_on_the_second_try_is_no_problem(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    pod = make_pod("loading", fetch={"lastState": {"terminated": {"exitCode": 1}}, "restartCount": 1})
+    assert verdict(observe(pod)) == ("False", "Progressing")
+
+
+def test_an_image_that_cannot_be_pulled_is_named_and_told_in_one_way(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    first = {"reason": "ErrImagePull", "message": "not found"}
+    then = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x": ErrImagePull: not found'}
+    statuses = [
+        observe(make_pod("fetching", fetch={"image": "x", "state": {"waiting": waiting}}))
+        for waiting in (first, then)
+    ]
+    assert verdict(statuses[0]) == ("False", "ImagePullFailed")
+    assert statuses[0] == statuses[1]
+
+
+def test_a_missing_secret_is_told(observe: Callable[..., Status], make_pod: MakePod) -> None:
+    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "hf-token" not found'}
+    status = observe(make_pod("fetching", fetch={"state": {"waiting": waiting}}))
+    assert verdict(status) == ("False", "PodsNotReady")
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert 'secret "hf-token" not found' in ready.message
+
+
+def test_no_room_is_told_in_the_schedulers_words(observe: Callable[..., Status], make_pod: MakePod) -> None:
+    pod = make_pod(
+        "pending", scheduled={"reason": "Unschedulable", "message": "0/1 nodes: Insufficient nvidia.com/gpu"}
+    )
+    status = observe(pod)
+    assert verdict(status) == ("False", "InsufficientCapacity")
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert "nvidia.com/gpu" in ready.message
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("pods is forbidden: exceeded quota: q", "InsufficientCapacity"),
+        ("violates PodSecurity", "PodsNotReady"),
+    ],
+)
+def test_a_deployment_that_may_not_make_pods_says_why(
+    observe: Callable[..., Status], message: str, reason: str
+) -> None:
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+    status = observe(deployment={"status": {"conditions": [failure]}})
+    assert verdict(status) == ("False", reason)
+
+
+# --- errors of the operator itself, and what may be trusted
+
+
+@pytest.mark.parametrize("error", [InvalidSpec("spec.x: is wrong"), NameConflict("Service nano exists")])
+def test_what_only_a_person_can_mend_is_stalled_and_counts_as_observed(
+    observe: Callable[..., Status], make_model: MakeModel, error: OperatorError
+) -> None:
+    status = observe(model=make_model(generation=7), error=error)
+    assert verdict(status) == ("False", error.reason)
+    assert verdict(status, "Stalled") == ("True", error.reason)
+    assert status.observed_generation == 7
+
+
+def test_observed_generation_does_not_move_before_the_generation_was_applied(
+    observe: Callable[..., Status], make_model: MakeModel
+) -> None:
+    before = make_model(generation=6)
+    model = make_model(generation=7).model_copy(update={"status": observe(model=before)})
+    status = observe(model=model, error=Forbidden("no", 403))
+    assert status.observed_generation == 6
+    assert verdict(status) == ("False", "Forbidden")
+
+
+def test_a_condition_carries_the_generation_it_is_about(
+    observe: Callable[..., Status], make_pod: MakePod, make_model: MakeModel
+) -> None:
+    status = observe(make_pod("ready"), model=make_model(generation=7))
+    assert [c.observed_generation for c in status.conditions or []] == [7, 7]
+
+
+def test_transition_time_is_kept_while_the_status_of_a_condition_is_the_same(
+    observe: Callable[..., Status], make_pod: MakePod, make_model: MakeModel
+) -> None:
+    first = observe(make_pod("fetching"))
+    model = make_model().model_copy(update={"status": first})
+    loading, ready = (observe(make_pod(stage), model=model, now=LATER) for stage in ("loading", "ready"))
+    assert condition(loading, "Ready").last_transition_time == "2026-01-01T12:00:00Z"  # type: ignore[union-attr]
+    assert condition(ready, "Ready").last_transition_time == "2026-01-01T13:00:00Z"  # type: ignore[union-attr]
+
+
+def test_observing_the_same_again_gives_the_same_status(
+    observe: Callable[..., Status], make_pod: MakePod, make_model: MakeModel
+) -> None:
+    first = observe(make_pod("ready"))
+    model = make_model().model_copy(update={"status": first})
+    assert observe(make_pod("ready"), model=model, now=LATER) == first
+
+
+# --- Events
+
+
+def test_becoming_ready_is_news_and_staying_ready_is_none(
+    observe: Callable[..., Status], make_pod: MakePod, make_model: MakeModel
+) -> None:
+    ready = observe(make_pod("ready"))
+    event = event_for(make_model(), ready, NOW)
+    assert event is not None
+    assert (event["type"], event["reason"]) == ("Normal", "Serving")
+    assert event_for(make_model().model_copy(update={"status": ready}), ready, NOW) is None
+
+
+def test_progress_is_no_news(
+    observe: Callable[..., Status], make_pod: MakePod, make_model: MakeModel
+) -> None:
+    assert event_for(make_model(), observe(make_pod("loading")), NOW) is None
+
+
+def test_the_same_failure_has_the_same_event(
+    observe: Callable[..., Status], make_pod: MakePod, make_model: MakeModel
+) -> None:
+    failed = observe(make_pod("fetching", fetch=ended(own_words("ModelNotFound", "gone"))))
+    first, again = (event_for(make_model(), failed, now) for now in (NOW, LATER))
+    assert first is not None
+    assert again is not None
+    assert first["type"] == "Warning"
+    assert first["metadata"] == again["metadata"]
