@@ -1,0 +1,102 @@
+"""The charts: what they render, what values they refuse, and whether a strict namespace takes it."""
+
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+from cluster_fixtures import ROOT, Kubectl, helm_template
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
+
+
+def rendered(chart: str, *arguments: str) -> dict[str, dict[str, Any]]:
+    documents = yaml.safe_load_all(helm_template(chart, *arguments))
+    return {document["kind"]: document for document in documents if document}
+
+
+def refusal(chart: str, *values: str) -> str:
+    with pytest.raises(AssertionError) as error:
+        helm_template(chart, *(f"--set={value}" for value in values))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("chart", ["controllable-operator", "controllable-crds"])
+def test_helm_finds_nothing_to_complain_about(chart: str) -> None:
+    command = ["helm", "lint", "--strict", str(ROOT / "charts" / chart)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_definitions_survive_an_uninstall_unless_told_otherwise() -> None:
+    kept = rendered("controllable-crds")["CustomResourceDefinition"]
+    dropped = rendered("controllable-crds", "--set=keep=false")["CustomResourceDefinition"]
+    assert kept["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert "annotations" not in dropped["metadata"]
+    plain = yaml.safe_load(next((ROOT / "crds").glob("*.yaml")).read_text())
+    assert kept["spec"] == dropped["spec"] == plain["spec"]
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ("replicas=3", "replicas"),
+        ("runtime.image=", "image"),
+        ("image.digest=latest", "digest"),
+        ("logLevel=LOUD", "logLevel"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(value: str, field: str) -> None:
+    assert field in refusal("controllable-operator", value)
+
+
+def test_there_is_one_operator_at_a_time() -> None:
+    spec = rendered("controllable-operator")["Deployment"]["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_a_digest_wins_over_the_tag() -> None:
+    digest = "sha256:" + "0" * 64
+    deployment = rendered("controllable-operator", f"--set=image.digest={digest},image.tag=x")["Deployment"]
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"].endswith(f"@{digest}")
+
+
+def test_the_role_lets_the_operator_write_children_and_statuses_only() -> None:
+    writes = {"create", "update", "patch", "delete"}
+    allowed = {
+        resource: writes & set(rule["verbs"])
+        for rule in rendered("controllable-operator")["ClusterRole"]["rules"]
+        for resource in rule["resources"]
+        if writes & set(rule["verbs"])
+    }
+    children = ("deployments", "services", "configmaps", "networkpolicies")
+    assert allowed == {child: {"create", "patch", "delete"} for child in children} | {
+        "controllablemodels/status": {"patch"},
+        "controllablemodels/finalizers": {"update"},
+        "events": {"create", "patch"},
+    }
+    assert "*" not in str(rendered("controllable-operator")["ClusterRole"]["rules"])
+
+
+def test_a_restricted_namespace_takes_the_operator_without_a_warning(kubectl: Kubectl) -> None:
+    text = helm_template("controllable-operator", f"--namespace={kubectl.namespace}")
+    result = kubectl.run("create", "--dry-run=server", "--filename=-", stdin=text)
+    problems = [line for line in result.stderr.splitlines() if "already exists" not in line]
+    assert problems == []
+
+
+def test_the_charts_can_be_installed_and_removed(kubectl: Kubectl) -> None:
+    def helm(*arguments: str) -> None:
+        command = ["helm", *arguments, f"--namespace={kubectl.namespace}"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+
+    name = f"op-{kubectl.namespace}"[:40]
+    helm("install", name, str(ROOT / "charts/controllable-operator"))
+    try:
+        pods = kubectl.get("deployment", f"{name}-controllable-operator")
+        assert pods is not None
+    finally:
+        helm("uninstall", name, "--wait")
+    assert not kubectl.list("deployments,serviceaccounts", f"app.kubernetes.io/instance={name}")
+    assert not kubectl.list("clusterroles,clusterrolebindings", f"app.kubernetes.io/instance={name}")
