@@ -133,7 +133,8 @@ class LocalServer:
         while not stop.is_set():
             if not self._alive(self._frontend):
                 raise ServerFailed(f"the frontend stopped: {self._frontend and self._frontend.last_words()}")
-            if self._status("ready") == 200:
+            # Triton listens once it has loaded; until then the frontend may still tell of its predecessor.
+            if self._triton_listens() and self._status("ready") == 200:
                 return True
             # For a moment after a restart the verdict may still be the one on its predecessor.
             dead_since = (dead_since or time.monotonic()) if self._status("live") == 503 else None
@@ -161,6 +162,12 @@ class LocalServer:
         with contextlib.suppress(httpx.HTTPError):
             return httpx.get(f"{self.url}/health/{what}", timeout=6.0).status_code
         return None
+
+    def _triton_listens(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            url = f"http://127.0.0.1:{self._ports.http}/v2/health/ready"
+            return httpx.get(url, timeout=2.0).status_code == 200
+        return False
 
     def _why(self) -> str:
         with contextlib.suppress(OSError, ValueError):

@@ -12,4 +12,3 @@ _ROOTS = (_PACKAGE / "data", _PACKAGE.parents[1])
 def resource(name: str) -> Path | None:
     """The folder or file called `name` (for example `models/nano`), None where it isn't shipped."""
     return next((root / name for root in _ROOTS if (root / name).exists()), None)
-# x
