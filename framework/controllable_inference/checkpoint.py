@@ -100,3 +100,5 @@ def _check_architecture(folder: Path, config: Any) -> None:
         raise ModelLoadError(
             f"{folder}: layers of type {', '.join(sorted(foreign))} have no paged cache here"
         )
+    if getattr(config, "attn_logit_softcapping", None):
+        raise ModelLoadError(f"{folder}: attention with capped logits is not supported")

@@ -6,14 +6,23 @@ import pytest
 from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.baselines import MajorityVote
 from controllable_inference.control.controller import GatedController, confidence_rank
+from controllable_inference.engine import shared_prefix
 from controllable_inference.engine.request import RequestBudget, SamplingParams
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 GATED = GatedController(BudgetRule(6, 40, 6), confidence_rank, weighted=False, min_steps=1)
 PLAIN = MajorityVote(5, 40)
-PROMPT = "what is 12+30?"
+PROMPT = "what is 12+30? and then?"
 SAMPLING = SamplingParams(seed=7, temperature=0.9)
+
+
+@pytest.fixture(autouse=True, params=["prompts apart", "prompts shared"], scope="module")
+def attention_to_prompts(request):
+    """Both ways of attending to a prompt, whether it is worth it or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_prefix, "WORTH", 0 if request.param == "prompts shared" else 10**12)
+        yield
 
 
 @dataclass(frozen=True)
@@ -88,14 +97,14 @@ def test_a_crowd_changes_nothing(stepped, alone, controller, crowd, arrives, ste
 
 
 @quick
-@given(others, st.integers(0, 12), st.integers(22, 40))
+@given(others, st.integers(0, 12), st.integers(26, 44))
 def test_being_preempted_and_computed_again_changes_nothing(stepped, alone, crowd, arrives, blocks):
     engine = stepped(PLAIN, kv_blocks=blocks, max_rows=24)
     assert outcome(run_among(engine, crowd, arrives)) == alone[PLAIN]
 
 
 def test_tight_memory_does_preempt(stepped, alone):
-    engine = stepped(PLAIN, kv_blocks=22, max_rows=24)
+    engine = stepped(PLAIN, kv_blocks=26, max_rows=24)
     preempted = []
     preempt = engine.core.scheduler.preempt
     engine.core.scheduler.preempt = lambda group: (preempted.append(group), preempt(group))

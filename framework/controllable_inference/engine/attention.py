@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from controllable_inference.engine.kv_cache import KVCache
+from controllable_inference.engine.shared_prefix import SharedPrefixes, attend, mask_of, merge
 
 NAME = "controllable_paged"
 
@@ -41,13 +42,15 @@ class PagedBatch:
     """Where the tokens of one flat batch live.
 
     slots (tokens,): cache slot of each token. tables (decoding rows, blocks), padded with any valid block;
-    lengths (decoding rows,): positions to attend to, the row's own token included.
+    lengths (decoding rows,): positions to attend to, the row's own token included. shared: the same, for rows
+    that have their prompt in common.
     """
 
     cache: KVCache
     slots: Tensor
     tables: Tensor
     lengths: Tensor
+    shared: SharedPrefixes | None
     chunks: list[Chunk]
 
     def __post_init__(self) -> None:
@@ -56,12 +59,13 @@ class PagedBatch:
     def decode_mask(self, window: int | None) -> Tensor:
         """(decoding rows, 1, 1, positions): 0 where a row may look, else -inf; one for all layers."""
         if window not in self._masks:
-            at = torch.arange(self.tables.shape[1] * self.cache.block_size, device=self.tables.device)
-            seen = at < self.lengths[:, None]
+            positions = self.tables.shape[1] * self.cache.block_size
+            mask = mask_of(self.lengths, positions, self.cache.data.dtype)
             if window is not None:
-                seen &= at >= self.lengths[:, None] - window
-            mask = torch.zeros(seen.shape, dtype=self.cache.data.dtype, device=seen.device)
-            self._masks[window] = mask.masked_fill_(~seen, float("-inf"))[:, None, None]
+                at = torch.arange(positions, device=mask.device)
+                gone = at < self.lengths[:, None] - window
+                mask = mask.masked_fill(gone[:, None, None], float("-inf"))
+            self._masks[window] = mask
         return self._masks[window]
 
 
@@ -79,24 +83,29 @@ def paged_attention(
 ) -> tuple[Tensor, None]:
     """query (1, heads, tokens, dim), key and value (1, kv heads, tokens, dim) -> (1, tokens, heads, dim)."""
     assert paged is not None, "this model does not hand its keyword arguments on to attention"
+    if foreign := [name for name in UNSUPPORTED if kwargs.get(name) is not None]:
+        raise NotImplementedError(f"attention with {', '.join(foreign)} is not supported")
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     query, key, value = (t[0].transpose(0, 1) for t in (query, key, value))  # (tokens, heads, dim)
     layer: int = module.layer_idx  # type: ignore[assignment]
     paged.cache.write(layer, paged.slots, key, value)
 
     parts = []
     if len(paged.lengths):
-        parts.append(_decode(query[: len(paged.lengths)], layer, paged, scaling, sliding_window))
+        rows = query[: len(paged.lengths)]
+        if paged.shared is not None and sliding_window is None:
+            parts.append(_decode_shared(rows, layer, paged.cache, paged.shared, scale))
+        else:
+            parts.append(_decode(rows, layer, paged, scale, sliding_window))
     for chunk in paged.chunks:
         part = slice(chunk.begin, chunk.end)
         parts.append(
-            _prefill(query[part], key[part], value[part], layer, paged, chunk, scaling, sliding_window)
+            _prefill(query[part], key[part], value[part], layer, paged, chunk, scale, sliding_window)
         )
     return (parts[0] if len(parts) == 1 else torch.cat(parts))[None], None
 
 
-def _decode(
-    query: Tensor, layer: int, paged: PagedBatch, scaling: float | None, window: int | None
-) -> Tensor:
+def _decode(query: Tensor, layer: int, paged: PagedBatch, scale: float, window: int | None) -> Tensor:
     """One query token a row: query (rows, heads, dim) -> (rows, heads, dim)."""
     keys, values = paged.cache.gather(layer, paged.tables)  # (rows, positions, kv heads, dim)
     rows, heads, dim = query.shape
@@ -107,9 +116,33 @@ def _decode(
         keys.transpose(1, 2),
         values.transpose(1, 2),
         attn_mask=paged.decode_mask(window),
-        scale=scaling,
+        scale=scale,
     )
     return out.reshape(rows, heads, dim)
+
+
+def _decode_shared(query: Tensor, layer: int, cache: KVCache, shared: SharedPrefixes, scale: float) -> Tensor:
+    """The same as `_decode`, with each prompt's whole blocks read once for all its paths."""
+    keys, values = cache.gather(layer, shared.tables)
+    rows, heads, dim = query.shape
+    grouped = query.reshape(rows, keys.shape[2], heads // keys.shape[2], dim)
+    # (requests, paths, kv heads, group, dim): all paths of a request become the query length of its prompt
+    together = grouped[shared.rows].transpose(1, 2)
+    split = together.shape
+    prefix, prefix_sum = attend(
+        together.reshape(*split[:2], -1, dim),
+        keys.transpose(1, 2),
+        values.transpose(1, 2),
+        shared.mask,
+        scale,
+    )
+    prefix = prefix.reshape(split).transpose(1, 2).flatten(0, 1)[shared.place]
+    prefix_sum = prefix_sum.reshape(split[:-1]).transpose(1, 2).flatten(0, 1)[shared.place]
+    prefix_sum = prefix_sum.masked_fill(~shared.has[:, None, None], float("-inf"))
+
+    keys, values = cache.gather(layer, shared.tail_tables)
+    tail, tail_sum = attend(grouped, keys.transpose(1, 2), values.transpose(1, 2), shared.tail_mask, scale)
+    return merge(prefix, prefix_sum, tail, tail_sum).reshape(rows, heads, dim)
 
 
 def _prefill(
@@ -119,7 +152,7 @@ def _prefill(
     layer: int,
     paged: PagedBatch,
     chunk: Chunk,
-    scaling: float | None,
+    scale: float,
     window: int | None,
 ) -> Tensor:
     """A chunk of one row: query (tokens, heads, dim) -> (tokens, heads, dim)."""
@@ -141,7 +174,7 @@ def _prefill(
         values.transpose(0, 1)[None],
         attn_mask=mask,
         is_causal=mask is None and tokens > 1,
-        scale=scaling,
+        scale=scale,
         enable_gqa=query.shape[1] != keys.shape[1],
     )
     return out[0].transpose(0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from controllable_inference.engine.kv_cache import KVCache
 from controllable_inference.engine.path import Path
 from controllable_inference.engine.sampler import SamplingBatch
 from controllable_inference.engine.scheduler import Step
+from controllable_inference.engine.shared_prefix import SharedPrefixes, find_shared
 
 
 class FlatBatch(NamedTuple):
@@ -35,6 +37,7 @@ def flatten(step: Step, cache: KVCache) -> FlatBatch:
     at = np.array([p.computed for p in step.decode], dtype=np.int64)
     tables = _padded([p.table for p in step.decode])
     positions = [at]
+    shared = _shared(step.decode, tables, at + 1, cache)
     slots = [tables[np.arange(decoding), at // size] * size + at % size] if decoding else []
     chunks = []
     for chunk in step.chunks:
@@ -56,10 +59,21 @@ def flatten(step: Step, cache: KVCache) -> FlatBatch:
             torch.from_numpy(np.concatenate(slots)).to(device),
             torch.from_numpy(tables).to(device),
             torch.from_numpy(at + 1).to(device),
+            shared,
             chunks,
         ),
         last,
     )
+
+
+def _shared(
+    paths: list[Path], tables: np.ndarray, lengths: np.ndarray, cache: KVCache
+) -> SharedPrefixes | None:
+    """Paths of a request lie side by side, and have the whole blocks of their prompt in common."""
+    requests = [(group, len(list(of))) for group, of in itertools.groupby(paths, key=lambda p: p.group)]
+    sizes = [size for _, size in requests]
+    whole = [len(group.prompt) // cache.block_size for group, _ in requests]
+    return find_shared(tables, lengths, sizes, whole, cache.block_size, cache.data)
 
 
 def _padded(tables: Sequence[list[int]]) -> np.ndarray:

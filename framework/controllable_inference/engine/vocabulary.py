@@ -34,8 +34,7 @@ class Vocabulary:
         """What control.json says, else what the tokenizer gives away."""
         detokenizer = Detokenizer(tokenizer)
         think_end: str | None = control.think_end if control else THINK_END
-        ids = tokenizer.encode(think_end, add_special_tokens=False)
-        think_end_id = ids[0] if len(ids) == 1 else None
+        think_end_id = tokenizer.get_vocab().get(think_end)
         if control is None and think_end_id is None:
             think_end = None  # no reasoning model of the families that mark their thinking
         delimiters = (control or ControlConfig()).step_delimiters
