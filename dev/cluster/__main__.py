@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dev.cluster import build as builder
@@ -26,8 +27,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
-console = Console(stderr=True, highlight=False)  # standard output is for what a program may want to read
+console = Console(
+    stderr=True, highlight=False, soft_wrap=True
+)  # standard output is for what a program may want to read
 
 Install = Annotated[
     bool, typer.Option("--install", help="install missing Debian packages (CI=true does, too)")
@@ -50,7 +54,11 @@ def up(install: Install = False) -> None:
         else:
             _prepare(install)
             start = time.monotonic()
-            lifecycle.up(paths, _report)
+            try:
+                lifecycle.up(paths, _report)
+            except KeyboardInterrupt:
+                console.print("interrupted; what was started is gone again")
+                raise
             console.print(f"[bold]cluster {paths.name} is up after {time.monotonic() - start:.1f} s[/bold]")
     console.print(_USAGE)
 
@@ -63,7 +71,6 @@ def down(
     if kind.chosen():
         kind.down(_name())
         return
-    checks.ensure_host()
     start, paths = time.monotonic(), _paths()
     if lifecycle.down(paths, purge=purge):
         console.print(f"cluster {paths.name} is down after {time.monotonic() - start:.1f} s")
@@ -157,7 +164,6 @@ def load(archives: list[Path]) -> None:
 
 
 def _prepare(install: bool) -> None:
-    checks.ensure_host()
     checks.ensure_packages(checks.TO_RUN, install=_may_install(install))
     checks.ensure_kernel()
     _build(install)
@@ -196,7 +202,6 @@ def _enter(command: list[str]) -> None:
     if kind.chosen():
         line, environment = command, kind.environment(_name())
     else:
-        checks.ensure_host()
         line, environment = lifecycle.inside(_paths(), command)
     os.execvpe(line[0], line, environment)
 
@@ -214,6 +219,7 @@ def _name() -> str:
 
 
 def _paths() -> ClusterPaths:
+    checks.ensure_host()
     return ClusterPaths.of(_name())
 
 
@@ -223,19 +229,15 @@ _USAGE = """\
   python -m dev.cluster down                           stop it"""
 
 
-def main() -> int:
+def main() -> None:
     try:
-        app(standalone_mode=False)
+        app()
     except ClusterError as error:
-        console.print(f"[red]{error.what}[/red]" + (f"\n  → {error.remedy}" if error.remedy else ""))
-        return 1
-    except (KeyboardInterrupt, typer.Abort):
-        console.print("interrupted; what was started is gone again")
-        return 130
-    except typer.Exit as exit_:
-        return exit_.exit_code
-    return 0
+        console.print(f"[red]{escape(error.what)}[/red]")
+        if error.remedy:
+            console.print(f"  → {escape(error.remedy)}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

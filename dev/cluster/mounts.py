@@ -25,6 +25,7 @@ KERNEL_SETTINGS = {
 
 def create(paths: ClusterPaths) -> None:
     """Arrange the mounts in the mount namespace of this process, which must be its own."""
+    _own_sys()
     _own_var_lib({"kubelet": paths.run / "kubelet", "cni": paths.run / "cni", "containerd": paths.images})
     _bind(paths.run / "var-log", Path("/var/log"))
     _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
@@ -35,6 +36,14 @@ def create(paths: ClusterPaths) -> None:
         _mount("--bind", str(setting), f"/proc/sys/{name}")
     # what is mounted from here on spreads to containers (mountPropagation), and never to the host
     _mount("--make-rshared", "/")
+
+
+def _own_sys() -> None:
+    """A /sys that shows this network namespace's devices, with the host's cgroups."""
+    new = Path("/mnt")
+    _mount("-t", "sysfs", "sysfs", str(new))
+    _mount("--rbind", "/sys/fs/cgroup", str(new / "fs" / "cgroup"))
+    _mount("--move", str(new), "/sys")
 
 
 def _own_var_lib(folders: dict[str, Path]) -> None:

@@ -1,4 +1,4 @@
-"""An image exported to a folder (`buildah push dir:…`): a manifest, and a file for each blob, named by its digest.
+"""An exported image (`buildah push dir:…`): a folder with a manifest and a file for each blob.
 
 Layers lie there uncompressed: nothing is gained by squeezing 1.4 GB to carry them across one machine.
 """
