@@ -1,6 +1,6 @@
 """Tokens a second of the engine by number of rows, on a random model of the nano reasoner's shape.
 
-    python benchmarks/engine_throughput.py [--rows 1 16 64 256] [--threads 1] [--gated]
+    python benchmarks/engine_throughput.py [--rows 1 16 64 256] [--prompt 40] [--threads 1] [--gated]
 
 Decoding only: the clock starts when all paths have their first token. Majority voting, or with --gated the
 shipped control loop with a random gate that prunes nothing (threshold 0), to see what control costs.
@@ -26,7 +26,7 @@ from controllable_inference.engine.vocabulary import Vocabulary
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-PROMPT_TOKENS, PATH_TOKENS, VOCABULARY = 40, 96, 130
+PATH_TOKENS, VOCABULARY = 96, 130
 
 
 def nano_shaped() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
@@ -52,7 +52,7 @@ def nano_shaped() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     return model, PreTrainedTokenizerFast(tokenizer_object=inner)
 
 
-def measure(rows: int, gated: bool) -> tuple[float, float]:
+def measure(rows: int, prompt_tokens: int, gated: bool) -> tuple[float, float]:
     """(milliseconds a step, tokens a second) with `rows` paths, sixteen a request."""
     paths = min(rows, 16)
     model, tokenizer = nano_shaped()
@@ -76,7 +76,7 @@ def measure(rows: int, gated: bool) -> tuple[float, float]:
             ended.append((time.perf_counter(), engine.stats().steps))
             done.release()
 
-    prompt = "".join(chr(0x4E00 + i % 100) for i in range(PROMPT_TOKENS))
+    prompt = "".join(chr(0x4E00 + i % 100) for i in range(prompt_tokens))
     for number in range(rows // paths):
         engine.submit(prompt, SamplingParams(seed=number), on_event=on_event, streaming=False)
     for _ in range(rows // paths):
@@ -89,13 +89,14 @@ def measure(rows: int, gated: bool) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 16, 64, 256])
+    parser.add_argument("--prompt", type=int, default=40, help="tokens of each prompt, shared by its paths")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--gated", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"{'rows':>6} {'ms a step':>10} {'tokens/s':>10}")
     for rows in options.rows:
-        milliseconds, tokens = min(measure(rows, options.gated) for _ in range(3))
+        milliseconds, tokens = min(measure(rows, options.prompt, options.gated) for _ in range(3))
         print(f"{rows:>6} {milliseconds:>10.2f} {tokens:>10.0f}")
 
 
