@@ -118,21 +118,22 @@ def draw(family: str, level: int, seed: int, count: int) -> Iterator[Problem]:
 
 
 def draw_split(split: Split, per_cell: int, seed: int, attempts: int = 80) -> list[Problem]:
-    """Up to `per_cell` different problems of `split` from every family and level.
+    """Up to `per_cell` problems of `split` from every family and level; no question comes twice.
 
     Small families may have fewer different questions than asked for; `attempts * per_cell` draws
     are made before a cell is left short.
     """
-    problems: list[Problem] = []
+    found: dict[str, Problem] = {}
     for cell, (family, level) in enumerate((f, lv) for f in FAMILIES for lv in range(3)):
-        found: dict[str, Problem] = {}
-        for problem in draw(family, level, seed * 1_000_003 + cell, attempts * per_cell):
-            if problem.split is split:
-                found.setdefault(problem.question, problem)
-            if len(found) == per_cell:
+        # reasoning-gym seeds problem i with seed + i, so seeds must lie further apart than there are draws
+        drawn = draw(family, level, seed * 10_000_019 + cell * 100_003, attempts * per_cell)
+        fresh = (p for p in drawn if p.split is split and p.question not in found)
+        before = len(found)
+        for problem in fresh:
+            found[problem.question] = problem
+            if len(found) - before == per_cell:
                 break
-        problems.extend(found.values())
-    return problems
+    return list(found.values())
 
 
 def is_correct(problem: Problem, answer: str | None) -> bool:

@@ -86,10 +86,12 @@ def train(
     checkpoint: Path,
     report: Callable[[int, float, float], None],
     checkpoint_every: int = 100,
+    report_every: int = 20,
 ) -> tuple[LlamaForCausalLM, dict[str, Any]]:
     """Train, or go on from `checkpoint`; returns the model and what the run cost.
 
-    `report(step, loss, tokens_per_second)` is called every 20 steps; loss is nats per learned token.
+    `report(step, loss, tokens_per_second)` is called every `report_every` steps; loss is in nats per
+    learned token.
     """
     model = new_model(recipe, tokenizer)
     matrices = [p for name, p in model.named_parameters() if "proj" in name]
@@ -137,7 +139,7 @@ def train(
         cost["learned_tokens"] += learned
         cost["wall_seconds"] = time.monotonic() - wall
         cost["cpu_seconds"] = time.process_time() - cpu
-        if since == 20:
+        if since == report_every:
             speed = (cost["tokens"] - started_tokens) / (time.monotonic() - started)
             report(step + 1, running / since, speed)
             running, since = 0.0, 0

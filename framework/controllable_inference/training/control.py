@@ -4,12 +4,14 @@ The settings are chosen on the validation split by replay; the test split is onl
 """
 
 import itertools
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from controllable_inference.control.allocation import BudgetRule
@@ -183,6 +185,13 @@ def figures(trained: Trained, records: list[ProblemRecord]) -> dict[str, Any]:
         "gate_and_budget": gate(rule(config.budget.fast_threshold), predictor=trained.budget),
     }
     replayed = {name: replay_all(records, system) for name, system in systems.items()}
+    share = summary(replayed["gate_only"])["pruned_share"]
+    chance = random.Random(0)
+    # The control experiment: as many paths pruned as by the gate, but any of them.
+    drawn = gate(
+        wide, score=lambda f: torch.full((len(f),), chance.random()), threshold=share, weighted=False
+    )
+    replayed["random_pruning"] = replay_all(records, drawn)
     replays = {name: summary(outcomes) for name, outcomes in replayed.items()}
     solved = [number for number, outcome in enumerate(replayed["full_voting"]) if outcome.right]
     for name, outcomes in replayed.items():

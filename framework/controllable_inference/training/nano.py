@@ -30,7 +30,7 @@ from controllable_inference.training import base, card, control
 from controllable_inference.training.rollouts import TOKEN_CAP, record
 from controllable_inference.training.tokenizer import build_tokenizer
 
-PER_CELL = {Split.GATE: 40, Split.VALIDATION: 12, Split.CALIBRATION: 12, Split.TEST: 15}
+PER_CELL = {Split.GATE: 24, Split.VALIDATION: 8, Split.CALIBRATION: 8, Split.TEST: 10}
 SEED = 7
 EVALUATED, EVALUATION_SEED, CONCURRENCY = 300, 2024, 16
 
