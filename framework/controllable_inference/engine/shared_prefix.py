@@ -1,7 +1,7 @@
 """Attention over a prompt that many paths share: its keys and values are read once, not once a path.
 
-Each path attends to the whole blocks of its prompt and to its own tail apart, and the two results are merged by
-their log-sum-exp (cascade inference, Ye et al. 2024; merging as in FlashAttention, Dao et al. 2022).
+Each path attends to the whole blocks of its prompt and to its own tail apart, and the two results are merged
+by their log-sum-exp (cascade inference, Ye et al. 2024; merging as in FlashAttention, Dao et al. 2022).
 """
 
 from __future__ import annotations
