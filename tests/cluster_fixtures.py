@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ class Kubectl:
     def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Any command, whatever its outcome."""
         command = ["kubectl", f"--namespace={self.namespace}", *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False)
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
         """Standard output of a command that must succeed."""
@@ -59,9 +59,9 @@ class Kubectl:
         self("patch", kind, name, f"--type={how}", "--patch", json.dumps(patch))
 
 
-def helm_template(chart: str, *arguments: str) -> str:
+def helm_template(chart: str, *arguments: str, release: str = "tests") -> str:
     """The manifests of one of our charts. Without a version, helm supposes a very old cluster."""
-    command = ["helm", "template", chart, str(ROOT / "charts" / chart), "--kube-version=1.34", *arguments]
+    command = ["helm", "template", release, str(ROOT / "charts" / chart), "--kube-version=1.34", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -119,25 +119,38 @@ def kubectl(cluster: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kubect
 
 
 @pytest.fixture(scope="module")
-def operator(
-    cluster: Kubectl, definitions: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OperatorProcess]:
-    """The operator as a process, with exactly the rights that its chart gives it."""
-    folder = tmp_path_factory.mktemp("operator")
-    log, port = folder / "operator.log", _free_port()
+def operator_kubeconfig(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A kubeconfig for the ServiceAccount of the operator's chart: it has exactly the rights of its role."""
+    namespace = Kubectl(f"operator-{time.time_ns():x}")
+    cluster("create", "namespace", namespace.namespace)
+    parts = [f"--show-only=templates/{part}.yaml" for part in ("serviceaccount", "rbac")]
+    arguments = [f"--namespace={namespace.namespace}", *parts]
+    rendered = helm_template("controllable-operator", *arguments, release=namespace.namespace)
+    namespace("apply", "--filename=-", stdin=rendered)
+    account = namespace.list("serviceaccounts", f"app.kubernetes.io/instance={namespace.namespace}")[0]
+    token = namespace("create", "token", account["metadata"]["name"]).strip()
+    config = yaml.safe_load(cluster("config", "view", "--raw", "--flatten", "--minify"))
+    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+    path = tmp_path_factory.mktemp("operator") / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    yield path
+    namespace("delete", "--filename=-", stdin=rendered)
+    cluster("delete", "namespace", namespace.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def operator(definitions: None, operator_kubeconfig: Path) -> Iterator[OperatorProcess]:
+    """The operator as a process beside the tests."""
+    log, port = operator_kubeconfig.with_name("operator.log"), _free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                sys.executable,
-                "-m",
-                "controllable_operator.cli",
-                "run",
-                f"--health-port={port}",
-                "--metrics-port=0",
+                *(sys.executable, "-m", "controllable_operator.cli", "run"),
+                *(f"--health-port={port}", "--metrics-port=0"),
             ],
             env=os.environ
             | {
-                "KUBECONFIG": str(_as_operator(cluster, folder)),
+                "KUBECONFIG": str(operator_kubeconfig),
                 "CONTROLLABLE_RUNTIME_IMAGE": PAUSE,
                 "PYTHONPATH": str(ROOT / "operator"),
             },
@@ -164,35 +177,25 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _as_operator(cluster: Kubectl, folder: Path) -> Path:
-    """A kubeconfig for the ServiceAccount of the operator's chart, which is made with its role."""
-    namespace = "controllable-tests"
-    cluster(
-        "apply", "--filename=-", stdin=f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}"
-    )
-    parts = [f"--show-only=templates/{part}.yaml" for part in ("serviceaccount", "rbac")]
-    rendered = helm_template("controllable-operator", f"--namespace={namespace}", *parts)
-    own = Kubectl(namespace)
-    own("apply", "--filename=-", stdin=rendered)
-    token = own("create", "token", "controllable-operator").strip()
-    config = yaml.safe_load(cluster("config", "view", "--raw", "--flatten", "--minify"))
-    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-    path = folder / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add what is needed to understand a failure to its report."""
     report = yield
-    if report.when == "call" and report.failed:  # type: ignore[attr-defined]
+    if report.failed and item.get_closest_marker("cluster") and os.environ.get("KUBECONFIG"):
         fixtures = getattr(item, "funcargs", {})
-        if kubectl := fixtures.get("kubectl"):
-            report.sections.append((f"namespace {kubectl.namespace}", _describe(kubectl)))  # type: ignore[attr-defined]
+        kubectl = fixtures.get("kubectl")
+        for namespace in [kubectl.namespace] if kubectl else _namespaces_with_models():
+            report.sections.append((f"namespace {namespace}", _describe(Kubectl(namespace))))
         if operator := fixtures.get("operator"):
-            report.sections.append(("operator", operator.log.read_text()[-10_000:]))  # type: ignore[attr-defined]
+            report.sections.append(("operator", operator.log.read_text()[-10_000:]))
     return report
+
+
+def _namespaces_with_models() -> list[str]:
+    """Where to look when a fixture failed, before the test was told its namespace."""
+    template = "{range .items[*]}{.metadata.namespace}{' '}{end}"
+    found = Kubectl("default").run("get", "cmodel", "-A", f"--output=jsonpath={template}")
+    return sorted(set(found.stdout.split()))
 
 
 def _describe(kubectl: Kubectl) -> str:

@@ -60,8 +60,9 @@ def main() -> None:
     """Entry point of the command `controllable-operator`."""
     arguments = _parser().parse_args()
     logging.basicConfig(level=arguments.log_level.upper(), format=_LOG_FORMAT)
-    # kopf tells of every event that it hands over; what became of it is told by the controller.
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    # Every event that kopf hands over and every probe of kubelet would be a line that tells nothing.
+    for chatty in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     run(arguments.health_port, arguments.metrics_port)
 
 
