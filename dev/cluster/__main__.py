@@ -133,11 +133,10 @@ def images(
     else:
         checks.ensure_host()
         checks.ensure_packages(checks.TO_MAKE_IMAGES, install=_may_install(install))
-        references = {}
-        for image in project.IMAGES:
-            references[image.name] = project.ensure(image, console)
-            if not only_build:
-                project.load(image, references[image.name], _paths(), console)
+        paths = None if only_build else _paths()
+        if paths:
+            lifecycle.require_running(paths)
+        references = {image.name: project.provide(image, paths, console) for image in project.IMAGES}
     if as_json:
         print(json.dumps(references))
     elif as_env:

@@ -43,6 +43,14 @@ def running(paths: ClusterPaths) -> Running | None:
     return Running(node, [Path(p) for p in json.loads(paths.process.read_text())["programs"]])
 
 
+def require_running(paths: ClusterPaths) -> Running:
+    """The cluster that is up; ClusterError when it is not."""
+    cluster = running(paths)
+    if cluster is None:
+        raise ClusterError(f"cluster {paths.name!r} is not up", "python -m dev.cluster up")
+    return cluster
+
+
 def up(paths: ClusterPaths, report: Report) -> bool:
     """Start the cluster. False if it was up already. Whatever goes wrong leaves nothing behind."""
     with paths.locked():
@@ -78,9 +86,7 @@ def inside(paths: ClusterPaths, command: list[str]) -> tuple[list[str], dict[str
 
     ClusterError when the cluster is not up.
     """
-    cluster = running(paths)
-    if cluster is None:
-        raise ClusterError(f"cluster {paths.name!r} is not up", "python -m dev.cluster up")
+    cluster = require_running(paths)
     namespaces = [
         "nsenter",
         f"--target={cluster.node.pid}",

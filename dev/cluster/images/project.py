@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +43,8 @@ class Image:
         """Holds the exported image, in a folder named by its tag."""
         return cache_dir() / "images" / self.name
 
-    def exported(self, reference: str) -> ExportedImage:
-        return ExportedImage(self.folder / reference.rpartition(":")[2])
 
-
+CTR = ["ctr", "--namespace", "k8s.io"]
 IMAGES = (
     Image(
         "runtime",
@@ -93,64 +92,65 @@ def input_files(inputs: Iterable[str], root: Path) -> Iterator[Path]:
                 yield file
 
 
-def ensure(image: Image, console: Console) -> str:
-    """Build an image unless it is there; returns its reference."""
+def provide(image: Image, paths: ClusterPaths | None, console: Console) -> str:
+    """Build an image unless it is there, bring it into a cluster unless it is there; returns its reference.
+
+    One caller at a time: who builds another state of the sources meanwhile would take this export away.
+    """
     tag = content_hash(input_files(image.inputs, REPOSITORY), REPOSITORY)
     reference = f"{image.repository}:{tag}"
-    exported = image.exported(reference)
+    exported = ExportedImage(image.folder / tag)
     with locked(image.folder.with_suffix(".lock")):
         if exported.exists:
             console.print(f"{image.name}: unchanged")
-            return reference
-        start = time.monotonic()
-        with console.status(f"{image.name}: building") as status:
-
-            def say(step: str) -> None:
-                status.update(f"{image.name}: {step[:100]}")
-
-            buildah.build(image.dockerfile, reference, list(image.options), say)
-            built = time.monotonic()
-            for older in image.folder.glob("*"):
-                shutil.rmtree(older)
-            buildah.push(reference, exported.folder, say)
-            buildah.remove([other for other in buildah.tags(image.repository) if other != reference], say)
-        console.print(
-            f"{image.name}: built in {built - start:.1f} s, exported in {time.monotonic() - built:.1f} s, "
-            f"{exported.size / 1e6:.0f} MB"
-        )
+        else:
+            _build(image, reference, exported, console)
+        if paths is not None and reference not in _ctr(paths, "images", "list", "--quiet").split():
+            start = time.monotonic()
+            _load(exported, reference, paths)
+            console.print(f"{image.name}: loaded in {time.monotonic() - start:.1f} s")
     return reference
 
 
-def load(image: Image, reference: str, paths: ClusterPaths, console: Console) -> None:
-    """Bring an image into the running cluster, unless it is there; only the layers that the cluster lacks."""
-    ctr = ["ctr", "--namespace", "k8s.io"]
-    if reference in _inside(paths, [*ctr, "images", "list", "--quiet"]).split():
-        return
+def _build(image: Image, reference: str, exported: ExportedImage, console: Console) -> None:
     start = time.monotonic()
-    present = set(_inside(paths, [*ctr, "content", "list", "--quiet"]).split())
-    command, environment = lifecycle.inside(paths, [*ctr, "images", "import", "--local", "-"])
-    with (
-        locked(image.folder.with_suffix(".lock")),
-        subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        ) as importer,
-    ):
+    with console.status(f"{image.name}: building") as status:
+
+        def say(step: str) -> None:
+            status.update(f"{image.name}: {step[:100]}")
+
+        buildah.build(image.dockerfile, reference, list(image.options), say)
+        built = time.monotonic()
+        for older in image.folder.glob("*"):
+            shutil.rmtree(older)
+        buildah.push(reference, exported.folder, say)
+        buildah.remove([other for other in buildah.tags(image.repository) if other != reference], say)
+    console.print(
+        f"{image.name}: built in {built - start:.1f} s, exported in {time.monotonic() - built:.1f} s, "
+        f"{exported.size / 1e6:.0f} MB"
+    )
+
+
+def _load(exported: ExportedImage, reference: str, paths: ClusterPaths) -> None:
+    """Import an image into containerd, without the layers that are there."""
+    present = set(_ctr(paths, "content", "list", "--quiet").split())
+    command, environment = lifecycle.inside(paths, [*CTR, "images", "import", "--local", "-"])
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as importer:
         assert importer.stdin is not None
         assert importer.stderr is not None
-        try:
-            image.exported(reference).write_archive(reference, present, importer.stdin)
+        with suppress(BrokenPipeError):  # the importer says why
+            exported.write_archive(reference, present, importer.stdin)
             importer.stdin.close()
-        except BrokenPipeError:
-            pass  # the importer says why
         complaint = importer.stderr.read().decode()
     if importer.returncode:
         raise ClusterError(f"containerd did not take {reference}: {complaint.strip()}")
-    console.print(f"{image.name}: loaded in {time.monotonic() - start:.1f} s")
 
 
-def _inside(paths: ClusterPaths, command: list[str]) -> str:
-    line, environment = lifecycle.inside(paths, command)
-    done = subprocess.run(line, env=environment, text=True, capture_output=True)
+def _ctr(paths: ClusterPaths, *arguments: str) -> str:
+    command, environment = lifecycle.inside(paths, [*CTR, *arguments])
+    done = subprocess.run(command, env=environment, text=True, capture_output=True)
     if done.returncode:
-        raise ClusterError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+        raise ClusterError(f"ctr {' '.join(arguments[:2])} failed: {done.stderr.strip()}")
     return done.stdout
