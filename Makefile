@@ -36,7 +36,7 @@ demo: venv  ## apply a manifest on a real cluster and ask it questions (KUBECONF
 
 .PHONY: cluster-up
 cluster-up: venv  ## start the local Kubernetes (builds it the first time)
-	@$(PY) -m dev.cluster up
+	@$(PY) -m dev.cluster up --install
 
 .PHONY: cluster-down
 cluster-down: venv  ## stop it; nothing is left behind
@@ -44,7 +44,7 @@ cluster-down: venv  ## stop it; nothing is left behind
 
 .PHONY: images
 images: venv  ## build the images and load them into the local cluster
-	@$(PY) -m dev.cluster images
+	@$(PY) -m dev.cluster images --install
 
 # ----------------------------------------------------------------------- checks
 .PHONY: test
@@ -61,9 +61,9 @@ test-triton: triton  ## the runtime on a real tritonserver
 .PHONY: test-cluster
 test-cluster: venv  ## operator and end to end on a real cluster (KUBECONFIG, or the local one)
 ifeq ($(KUBECONFIG),)
-	@dev/timed 'local cluster' $(PY) -m dev.cluster up
-	@dev/timed images $(PY) -m dev.cluster images
-	@dev/timed 'cluster tests' env $$($(PY) -m dev.cluster images --env) $(PY) -m dev.cluster enter -- $(PYTEST) -m cluster
+	@dev/timed 'local cluster' $(PY) -m dev.cluster build --install
+	@dev/timed images $(PY) -m dev.cluster images --install --only-build
+	@dev/timed 'cluster tests' $(PY) -m dev.cluster run --install -- $(PYTEST) -m cluster
 else
 	@dev/timed 'cluster tests' $(PYTEST) -m cluster
 endif

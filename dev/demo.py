@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "examples/nano.yaml"
 NAMESPACE, OPERATOR_NAMESPACE = "reasoning", "controllable-system"
 
-console = Console()
+# A pipe or a log has no width of its own, and the table wants more than the usual default.
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 class DemoError(Exception):
@@ -248,8 +249,8 @@ def main() -> int:
     try:
         if os.environ.get("KUBECONFIG"):
             demo_on_cluster(images_from_environment(), clock)
-        elif (check := dev_cluster("check", capture_output=True, text=True)).returncode == 0:
-            demo_on_local_cluster(options.keep, clock)
+        elif (check := dev_cluster("check", "--install", stderr=subprocess.PIPE, text=True)).returncode == 0:
+            demo_on_local_cluster(options.keep)
         else:
             console.print(
                 "[yellow]No cluster can be had here:[/yellow]", check.stderr.strip(), highlight=False
@@ -261,29 +262,15 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    console.print(clock.summary())
+    console.print(clock.summary(), highlight=False)
     return 0
 
 
-def demo_on_local_cluster(keep: bool, clock: Clock) -> None:
-    was_up = dev_cluster("status", capture_output=True).returncode == 0
-    try:
-        with clock.step("cluster"):
-            if dev_cluster("up").returncode:
-                raise DemoError("the cluster did not start; the reason is above")
-        with clock.step("images"):
-            built = dev_cluster("images", "--env", stdout=subprocess.PIPE, text=True)
-            if built.returncode:
-                raise DemoError("the images could not be built; the reason is above")
-        images = dict(line.split("=", 1) for line in built.stdout.split())
-        # Inside, KUBECONFIG is set: from there on the local cluster is a cluster like any other.
-        inside = dev_cluster("enter", "--", sys.executable, "-m", "dev.demo", env=os.environ | images)
-        if inside.returncode:
-            raise DemoError("the reason is above")
-    finally:
-        if not was_up and not keep:
-            with clock.step("cluster down"):
-                dev_cluster("down")
+def demo_on_local_cluster(keep: bool) -> None:
+    """Once inside, KUBECONFIG is set: from there on the local cluster is a cluster like any other."""
+    options = ["--keep"] if keep else []
+    if dev_cluster("run", *options, "--", sys.executable, "-m", "dev.demo").returncode:
+        raise DemoError("the reason is above")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -35,10 +34,6 @@ console = Console(
 
 Install = Annotated[
     bool, typer.Option("--install", help="install missing Debian packages (CI=true does, too)")
-]
-Json = Annotated[bool, typer.Option("--json", help='print {"runtime": reference, "operator": reference}')]
-Env = Annotated[
-    bool, typer.Option("--env", help="print RUNTIME_IMAGE=reference and OPERATOR_IMAGE=reference")
 ]
 
 
@@ -93,12 +88,12 @@ def status() -> None:
 
 
 @app.command()
-def check() -> None:
-    """Say what this machine lacks for a cluster, without changing anything; exit status 1 if anything."""
+def check(install: Install = False) -> None:
+    """Say what this machine lacks for a cluster; exit status 1 if anything. Changes nothing but by --install."""
     if not kind.chosen():
         checks.ensure_host()
         for needed in (checks.TO_RUN, checks.TO_MAKE_IMAGES, checks.TO_BUILD if builder.missing() else {}):
-            checks.ensure_packages(needed, install=False)
+            checks.ensure_packages(needed, install=install)
         checks.ensure_kernel()
         if builder.missing():
             checks.ensure_go()
@@ -120,31 +115,39 @@ def build(install: Install = False) -> None:
     _build(install)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(
+    context: typer.Context,
+    install: Install = False,
+    keep: Annotated[bool, typer.Option("--keep", help="leave a cluster running that was started")] = False,
+) -> None:
+    """Run a command in a cluster that has the project's images: run -- pytest -m cluster.
+
+    A cluster that was not up is started for it, and stopped again. RUNTIME_IMAGE and OPERATOR_IMAGE are set.
+    """
+    if not context.args:
+        raise ClusterError("run needs a command", "python -m dev.cluster run -- kubectl get pods")
+    was_up = kind.is_up(_name()) if kind.chosen() else lifecycle.running(_paths()) is not None
+    try:
+        up(install)
+        references = _images(install)
+        line, environment = _inside(context.args)
+        environment |= {f"{name.upper()}_IMAGE": reference for name, reference in references.items()}
+        status = subprocess.run(line, env=environment).returncode
+    finally:
+        if not (was_up or keep):
+            down()
+    raise typer.Exit(status)
+
+
 @app.command()
 def images(
     install: Install = False,
-    as_json: Json = False,
-    as_env: Env = False,
     only_build: Annotated[bool, typer.Option("--only-build", help="no cluster: just build")] = False,
 ) -> None:
     """Build the project's images where their sources changed, and load them into the running cluster."""
-    if kind.chosen():
-        references = kind.images(_name())
-    else:
-        checks.ensure_host()
-        checks.ensure_packages(checks.TO_MAKE_IMAGES, install=_may_install(install))
-        paths = None if only_build else _paths()
-        if paths:
-            lifecycle.require_running(paths)
-        references = {image.name: project.provide(image, paths, console) for image in project.IMAGES}
-    if as_json:
-        print(json.dumps(references))
-    elif as_env:
-        for name, reference in references.items():
-            print(f"{name.upper()}_IMAGE={reference}")
-    else:
-        for reference in references.values():
-            print(reference)
+    for reference in _images(install, only_build).values():
+        print(reference)
 
 
 @app.command()
@@ -160,6 +163,20 @@ def load(archives: list[Path]) -> None:
             line, environment = lifecycle.inside(_paths(), command)
             if subprocess.run(line, env=environment).returncode:
                 raise ClusterError(f"containerd did not take {archive}")
+
+
+def _images(install: bool, only_build: bool = False) -> dict[str, str]:
+    """References of the images that are now there, by name."""
+    if kind.chosen():
+        return kind.images(_name())
+    checks.ensure_host()
+    checks.ensure_packages(checks.TO_MAKE_IMAGES, install=_may_install(install))
+    references = {}
+    for image in project.IMAGES:
+        references[image.name] = project.ensure(image, console)
+        if not only_build:
+            project.load(image, references[image.name], _paths(), console)
+    return references
 
 
 def _prepare(install: bool) -> None:
@@ -198,11 +215,14 @@ def _build_module(module: builder.Module, label: str) -> float:
 
 def _enter(command: list[str]) -> None:
     """Become the command; does not return."""
-    if kind.chosen():
-        line, environment = command, kind.environment(_name())
-    else:
-        line, environment = lifecycle.inside(_paths(), command)
+    line, environment = _inside(command)
     os.execvpe(line[0], line, environment)
+
+
+def _inside(command: list[str]) -> tuple[list[str], dict[str, str]]:
+    if kind.chosen():
+        return command, kind.environment(_name())
+    return lifecycle.inside(_paths(), command)
 
 
 def _report(step: str, seconds: float) -> None:

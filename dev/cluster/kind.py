@@ -18,8 +18,12 @@ def chosen() -> bool:
     return os.environ.get("CLUSTER") == "kind"
 
 
+def is_up(name: str) -> bool:
+    return name in _run("kind", "get", "clusters").split()
+
+
 def up(name: str) -> None:
-    if name not in _run("kind", "get", "clusters").split():
+    if not is_up(name):
         _run("kind", "create", "cluster", "--name", name, "--wait", "120s")
 
 
@@ -41,10 +45,10 @@ def load(name: str, archive: Path) -> None:
 def images(name: str) -> dict[str, str]:
     """Build both images with Docker and load them; Docker's own cache makes the second time quick."""
     references = {}
-    for image in ("runtime", "operator"):
+    for image, options in (("runtime", ["--target=cpu"]), ("operator", [])):
         with tempfile.NamedTemporaryFile() as identity:
-            file = f"images/{image}/Dockerfile"
-            _run("docker", "build", "--file", file, "--iidfile", identity.name, str(REPOSITORY))
+            options += [f"--file=images/{image}/Dockerfile", f"--iidfile={identity.name}"]
+            _run("docker", "build", *options, str(REPOSITORY))
             digest = Path(identity.name).read_text().removeprefix("sha256:")
         references[image] = f"localhost/controllable-{image}:{digest[:12]}"
         _run("docker", "tag", digest, references[image])
