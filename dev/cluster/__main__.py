@@ -89,7 +89,7 @@ def status() -> None:
 
 @app.command()
 def check(install: Install = False) -> None:
-    """Say what this machine lacks for a cluster; exit status 1 if anything. Changes nothing but by --install."""
+    """Say what this machine lacks for a cluster; exit status 1 if anything. Only --install changes it."""
     if not kind.chosen():
         checks.ensure_host()
         for needed in (checks.TO_RUN, checks.TO_MAKE_IMAGES, checks.TO_BUILD if builder.missing() else {}):
@@ -171,12 +171,10 @@ def _images(install: bool, only_build: bool = False) -> dict[str, str]:
         return kind.images(_name())
     checks.ensure_host()
     checks.ensure_packages(checks.TO_MAKE_IMAGES, install=_may_install(install))
-    references = {}
-    for image in project.IMAGES:
-        references[image.name] = project.ensure(image, console)
-        if not only_build:
-            project.load(image, references[image.name], _paths(), console)
-    return references
+    paths = None if only_build else _paths()
+    if paths:
+        lifecycle.require_running(paths)
+    return {image.name: project.provide(image, paths, console) for image in project.IMAGES}
 
 
 def _prepare(install: bool) -> None:
