@@ -21,7 +21,7 @@ from types import FrameType
 from dev.cluster import cgroups, components, mounts, network
 from dev.cluster.api import Api
 from dev.cluster.errors import ClusterError
-from dev.cluster.images import base
+from dev.cluster.images import base, project
 from dev.cluster.images.store import Store
 from dev.cluster.paths import ClusterPaths
 from dev.cluster.supervisor import Supervisor
@@ -65,7 +65,7 @@ class Node:
         self._done("DNS")
 
     def stop(self) -> None:
-        """End the pods, and leave a store of images that holds no trace of them."""
+        """End the pods, and leave a store of images without traces of them and without outdated images."""
         self.supervisor.stop("kubelet")
         for _ in range(100):
             pods = cgroups.processes(self.paths.name)
@@ -75,6 +75,7 @@ class Node:
                 _kill(pid)
             time.sleep(0.05)
         self.store.forget_containers()
+        self.store.remove(project.is_outdated)
         self.supervisor.stop("containerd")
         self.paths.images_are_clean.touch()
 

@@ -69,6 +69,12 @@ IMAGES = (
 )
 
 
+def is_outdated(reference: str) -> bool:
+    """Whether a reference is to an image of the project that is not the last one built."""
+    repository, _, tag = reference.rpartition(":")
+    return any(image.repository == repository and not (image.folder / tag).exists() for image in IMAGES)
+
+
 def content_hash(files: Iterable[Path], root: Path) -> str:
     """A hash of names, contents and whether a file may be executed: of all that a COPY takes over."""
     digest = hashlib.sha256()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dev.cluster.errors import ClusterError
@@ -26,6 +26,16 @@ class Store:
 
     def load(self, archive: Path) -> None:
         self._run("images", "import", "--local", str(archive))
+
+    def remove(self, outdated: Callable[[str], bool]) -> None:
+        """Remove the images whose reference is outdated, under all their names, and what only they needed."""
+        images = [line.split()[:3] for line in self._run("images", "list").splitlines()[1:]]
+        # kubelet's side of containerd holds each image by its identity, too
+        named = [image for image in images if not image[0].startswith("sha256:")]
+        kept = {digest for reference, _, digest in named if not outdated(reference)}
+        gone = {digest for reference, _, digest in named if outdated(reference)} - kept
+        if references := [reference for reference, _, digest in images if digest in gone]:
+            self._run("images", "remove", "--sync", *references)
 
     def forget_containers(self) -> None:
         """Drop what containerd knows of containers whose processes are gone."""
