@@ -21,7 +21,7 @@ import httpx
 from controllable_inference.evaluation.problems import Problem, Split, draw_split, is_correct
 from openai import OpenAI
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "examples/nano.yaml"
@@ -51,8 +51,8 @@ class Clock:
         console.print(f"  [green]✓[/green] {name} [dim]{self.parts[-1][1]:.1f} s[/dim]")
 
     def summary(self) -> str:
-        parts = " · ".join(f"{name} {seconds:.1f} s" for name, seconds in self.parts)
-        return f"{parts}\n[bold]all: {time.monotonic() - self.start:.1f} s[/bold]"
+        parts = [f"{name} {seconds:.1f} s" for name, seconds in self.parts]
+        return " · ".join([*parts, f"[bold]all {time.monotonic() - self.start:.1f} s[/bold]"])
 
 
 def run(*command: str) -> str:
@@ -200,22 +200,21 @@ def ask_all(url: str) -> None:
     """Ask the questions one by one and print the table."""
     client = OpenAI(base_url=f"{url}/v1", api_key="unused", timeout=120, max_retries=0)
     table = Table(
-        "question",
+        Column("question", min_width=40),
         "answer",
         "correct",
         "coefficient",
-        "paths started/pruned/stopped",
-        "tokens used/saved",
+        "paths: started/\npruned/stopped",
+        "tokens:\nused/saved",
         "time",
         title=f"nano, asked at {url}/v1",
     )
-    for problem in draw_split(Split.TEST, per_cell=1, seed=2026)[
-        ::5
-    ]:  # every fifth cell: families and levels mixed
+    every_cell = draw_split(Split.TEST, per_cell=1, seed=2026)
+    for problem in every_cell[::5]:  # families and levels mixed
         row = ask(client, problem)
         question = " ".join(problem.question.split())
         table.add_row(
-            question if len(question) < 70 else question[:67] + "…",
+            question if len(question) < 120 else f"{question[:40]} … {question[-75:]}",
             str(row["answer"]),
             "[green]yes[/green]" if row["correct"] else "[red]no[/red]",
             f"{row['coefficient']:.2f}",
