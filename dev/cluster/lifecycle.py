@@ -25,7 +25,7 @@ from dev.cluster.process import Process
 
 Report = Callable[[str, float], None]  # hears of each step that is done, and the seconds it took
 
-STOP_PATIENCE = 20.0
+STOP_PATIENCE = 60.0  # seconds; removing gigabytes of outdated images is part of stopping
 
 
 @dataclass(frozen=True)
