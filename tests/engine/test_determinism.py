@@ -10,6 +10,7 @@ from controllable_inference.engine import shared_prefix
 from controllable_inference.engine.request import RequestBudget, SamplingParams
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny_engines import Stepped, make_engine
 
 GATED = GatedController(BudgetRule(6, 40, 6), confidence_rank, weighted=False, min_steps=1)
 PLAIN = MajorityVote(5, 40)
@@ -78,8 +79,6 @@ def run_among(engine, crowd: list[Other], arrives: int = 0):
 
 @pytest.fixture(scope="module")
 def alone(models_by_family, tokenizer):
-    from conftest import Stepped, make_engine
-
     return {
         controller: outcome(
             run_among(Stepped(make_engine(models_by_family["llama"], tokenizer, controller)), [])

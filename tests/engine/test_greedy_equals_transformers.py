@@ -2,6 +2,7 @@ import pytest
 import torch
 from controllable_inference.control.baselines import SingleSample
 from controllable_inference.engine.request import SamplingParams
+from tiny_engines import Stepped, make_engine, make_model
 
 PROMPTS = ["what is 2+3?", "a", "count to 100: " + "1 2 3 4 5 6 7 8 9 " * 4]
 
@@ -22,8 +23,6 @@ def test_one_greedy_path_is_what_generate_gives(stepped, models_by_family, token
 
 
 def test_a_sliding_window_is_heeded(tokenizer):
-    from conftest import Stepped, make_engine, make_model
-
     model = make_model("qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=0)
     assert "sliding_attention" in model.config.layer_types
     engine = Stepped(make_engine(model, tokenizer, SingleSample(40), max_step_tokens=16, max_rows=16))

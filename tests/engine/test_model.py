@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_model, make_tokenizer, save_checkpoint
 from controllable_inference import ControllableInference, RequestBudget, SamplingParams
 from controllable_inference.control.baselines import SingleSample
 from controllable_inference.control.budget import BudgetPredictor
@@ -14,6 +13,7 @@ from controllable_inference.control.features import feature_dim
 from controllable_inference.control.gate import PathGate
 from controllable_inference.engine.engine import EngineConfig
 from controllable_inference.errors import ControlConfigError, ModelLoadError, ModelNotFound, RequestError
+from tiny_engines import make_model, make_tokenizer, save_checkpoint
 
 SMALL = EngineConfig(kv_blocks=200)
 HIDDEN = 32

@@ -6,6 +6,7 @@ from controllable_inference.engine.request import RequestBudget, SamplingParams
 from controllable_inference.engine.stream import visible
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_engines import make_tokenizer
 
 GATED = GatedController(BudgetRule(6, 60, 6), confidence_rank, weighted=False, min_steps=1)
 
@@ -97,8 +98,6 @@ def test_a_stop_string_ends_a_path_after_its_thinking_only(stepped):
 
 @given(st.lists(st.integers(2, 70), max_size=30))
 def test_text_grown_token_by_token_is_the_text_decoded_at_once(tokens):
-    from conftest import make_tokenizer
-
     detokenizer = Detokenizer(_cached(make_tokenizer))
     growing = GrowingText(detokenizer, [5, 6, 7])
     for n in range(len(tokens) + 1):

@@ -1,19 +1,11 @@
 """One real server for all Triton tests: a tiny random Llama behind tritonserver and frontend, by `serve`."""
 
-import os
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-import psutil
 import pytest
-import yaml
+from serving_process import start_server
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # for serving_fakes.py, beside the tests
 
 
 @pytest.fixture(scope="session")
@@ -60,73 +52,6 @@ def faulty_repository(tmp_path_factory):
     (folder / "config.pbtxt").write_text((shipped / "config.pbtxt").read_text())
     (folder / "1" / "model.py").write_text((HERE / "faulty_model.py").read_text())
     return folder.parent
-
-
-@dataclass
-class Running:
-    """A server that `serve` started."""
-
-    url: str
-    process: subprocess.Popen
-    log: Path
-
-    def stub(self):
-        """Triton's model process."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return next(child for child in children if child.name().startswith("triton_python"))
-
-    def metric(self, name):
-        """The value of one series on /metrics, 0 where it isn't there yet."""
-        for line in httpx.get(f"{self.url}/metrics").text.splitlines():
-            if line.startswith(name + " "):
-                return float(line.split()[-1])
-        return 0.0
-
-    def wait(self, what, status, seconds):
-        """Wait until /health/`what` answers `status`; returns how long it took."""
-        started = time.monotonic()
-        while time.monotonic() - started < seconds:
-            try:
-                if httpx.get(f"{self.url}/health/{what}", timeout=8).status_code == status:
-                    return time.monotonic() - started
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.05)
-        raise AssertionError(
-            f"/health/{what} is not {status} after {seconds} s; log:\n{self.log.read_text()}"
-        )
-
-
-def start_server(folder, model, repository, **environ):
-    """Start `controllable-inference serve` on a manifest for `model`; returns at once."""
-    from controllable_inference.serving.local import free_ports
-
-    (folder / "manifest.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "serving.controllable.dev/v1alpha1",
-                "kind": "ControllableModel",
-                "metadata": {"name": "tiny"},
-                "spec": {
-                    "model": {"uri": str(model)},
-                    "control": {"computeBudget": {"maxTokens": 100000}},
-                    "serving": {"maxConcurrentRequests": 4, "queue": {"size": 2}, "drainTimeout": "3s"},
-                },
-            }
-        )
-    )
-    (port,) = free_ports(1)
-    log = folder / "serve.log"
-    command = [sys.executable, "-m", "controllable_inference.cli", "serve", str(folder / "manifest.yaml")]
-    process = subprocess.Popen(
-        [*command, "--port", str(port)],
-        env=os.environ
-        | {"CONTROLLABLE_MODEL_REPOSITORY": str(repository), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
-        | environ,
-        stdout=log.open("w"),
-        stderr=subprocess.STDOUT,
-    )
-    return Running(f"http://127.0.0.1:{port}", process, log)
 
 
 @pytest.fixture(scope="session")

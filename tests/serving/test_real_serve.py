@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import start_server
+from serving_process import start_server
 
 pytestmark = pytest.mark.triton
 

@@ -230,6 +230,7 @@ class Engine:
                 core.add(group)
             elif what == "cancel" and group is not None:
                 core.cancel(group)
+                core.report_gauges()  # there may be no next step to do it
 
     def _die(self, error: BaseException) -> None:
         log.critical("the engine's thread ended by an unexpected error", exc_info=error)
