@@ -20,7 +20,8 @@ app = typer.Typer(
     Try it on this machine, without a cluster:
 
     - `controllable-inference serve examples/nano.yaml` — serve the shipped nano model
-    - `controllable-inference ask "What is 17 * 3 + 5?"` — in another terminal: answer, paths, tokens
+    - `controllable-inference ask "Spell this word backward (example: sun -> nus): planet"` — in another
+      terminal: answer, paths, tokens
     - `curl http://127.0.0.1:8080/v1/models` — any OpenAI client works: base URL `http://127.0.0.1:8080/v1`
     """,
 )
@@ -71,7 +72,8 @@ def ask(
 ) -> None:
     """Ask a running server a question; shows thinking, answer and what it took.
 
-    Example: `controllable-inference ask "What is 17 * 3 + 5?" --coefficient 0.5`
+    Example: `controllable-inference ask "Find the Greatest Common Divisor (GCD) of these numbers: 84, 36.
+    Give only the GCD as your final answer." --coefficient 0.5`
     """
     from rich.console import Console
 
