@@ -1,5 +1,6 @@
 """From pydantic's JSON Schema to the structural OpenAPI schema that a CustomResourceDefinition wants."""
 
+import json
 from typing import Any
 
 from pydantic import BaseModel
@@ -34,7 +35,16 @@ def _convert(node: Any, definitions: dict[str, Schema]) -> Any:
 
 def _properties(properties: dict[str, Schema], definitions: dict[str, Schema]) -> dict[str, Schema]:
     # Keys here are names of fields, and a field may well be called `title`.
-    return {name: _convert(value, definitions) for name, value in properties.items()}
+    return {name: _telling_default(_convert(value, definitions)) for name, value in properties.items()}
+
+
+def _telling_default(field: Schema) -> Schema:
+    """`kubectl explain` is silent about defaults, so the description of a plain field ends with its own."""
+    default = field.get("default")
+    if default in (None, "") or isinstance(default, dict | list):
+        return field
+    told = str(default) if isinstance(default, str) else json.dumps(default)
+    return field | {"description": f"{field['description']} Default: {told}."}
 
 
 def _default(value: Any, _: dict[str, Schema]) -> Any:
