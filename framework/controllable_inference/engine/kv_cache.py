@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PretrainedConfig
@@ -33,9 +35,7 @@ class KVCache:
     ) -> None:
         heads, dim = kv_shape(config)
         self.block_size = block_size
-        self.data = torch.zeros(
-            config.num_hidden_layers, 2, blocks, block_size, heads, dim, dtype=dtype, device=device
-        )
+        self.data = _zeros((config.num_hidden_layers, 2, blocks, block_size, heads, dim), dtype, device)
         self._layers = [(layer[0], layer[1]) for layer in self.data]
         self._slots = [(k.view(-1, heads, dim), v.view(-1, heads, dim)) for k, v in self._layers]
 
@@ -59,3 +59,11 @@ class KVCache:
                 torch.tensor(side, device=self.data.device) for side in zip(*pairs, strict=True)
             )
             self.data.index_copy_(2, destination, self.data.index_select(2, source))
+
+
+def _zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros, as masked positions are read. On a CPU by calloc: a block takes memory when it is written to."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    untouched = np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)
+    return torch.from_numpy(untouched).view(dtype).view(shape)
