@@ -90,7 +90,7 @@ bench: venv  ## engine throughput, beside plain generate
 	$(PY) -m benchmarks.engine_throughput
 
 .PHONY: train-nano
-train-nano: venv  ## retrain models/nano from nothing (within an hour on two cores)
+train-nano: venv  ## retrain models/nano from nothing (about an hour)
 	$(PY) -m controllable_inference.training.nano
 
 .PHONY: clean

@@ -74,7 +74,7 @@ def main() -> None:
     gated: dict[int, list[PathGated]] = defaultdict(list)
     with ControllableInference.from_pretrained("models/nano") as model:
         for event in model.stream(
-            [{"role": "user", "content": question}], budget=RequestBudget(effort="medium"), seed=1
+            [{"role": "user", "content": question}], budget=RequestBudget(effort="high"), seed=1
         ):
             if isinstance(event, PathGated):
                 gated[event.path].append(event)

@@ -199,7 +199,7 @@ def train_nano(
     ),
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:
-    """Train the nano reasoner, its gate and its budget predictor from nothing (within an hour on two cores).
+    """Train the nano reasoner, its gate and its budget predictor from nothing (about an hour).
 
     Example: `controllable-inference train-nano --output ./my-nano`
     """

@@ -137,7 +137,7 @@ def test_a_served_model_says_so_in_its_conditions(nano: Kubectl) -> None:
 
 def test_the_openai_client_gets_a_controlled_answer(client: openai.OpenAI) -> None:
     completion = client.chat.completions.create(
-        model="nano", messages=[{"role": "user", "content": QUESTION}], reasoning_effort="medium", seed=1
+        model="nano", messages=[{"role": "user", "content": QUESTION}], reasoning_effort="high", seed=1
     )
     assert completion.choices[0].finish_reason == "stop"
     assert completion.choices[0].message.content
@@ -157,7 +157,7 @@ def test_thinking_streams_before_the_answer_and_usage_comes_last(client: openai.
     stream = client.chat.completions.create(
         model="nano",
         messages=[{"role": "user", "content": QUESTION}],
-        reasoning_effort="medium",
+        reasoning_effort="high",
         stream=True,
         stream_options={"include_usage": True},
     )
