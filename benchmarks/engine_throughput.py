@@ -1,16 +1,20 @@
-"""Tokens a second of the engine by number of rows, on a random model of the nano reasoner's shape.
+"""Decoding speed of the engine beside transformers' own `generate`, on a random model of nano's shape.
 
-    python benchmarks/engine_throughput.py [--rows 1 16 64 256] [--prompt 40] [--threads 1] [--gated]
+    python -m benchmarks.engine_throughput [--rows 1 16 64 256] [--prompt 40] [--threads 1] [--gated]
 
-Decoding only: the clock starts when all paths have their first token. Majority voting, or with --gated the
-shipped control loop with a random gate that prunes nothing (threshold 0), to see what control costs.
+Both decode the same number of sampled tokens from one prompt, taking turns in the same process; a ratio is
+of neighbouring runs. The engine runs majority voting, sixteen paths a request, or with --gated the shipped
+control loop with a random gate that prunes nothing (threshold 0), to see what control costs.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import threading
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 from controllable_inference.control.allocation import BudgetRule
@@ -43,7 +47,6 @@ def nano_shaped() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     )
     torch.manual_seed(0)
     model = LlamaForCausalLM(config).eval()
-    model.set_attn_implementation(attention.NAME)
     words = ["\n", *(chr(0x4E00 + i) for i in range(VOCABULARY - 1))]
     known = {word: at for at, word in enumerate(words)}
     inner = Tokenizer(models.WordLevel(known, None))
@@ -52,10 +55,11 @@ def nano_shaped() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     return model, PreTrainedTokenizerFast(tokenizer_object=inner)
 
 
-def measure(rows: int, prompt_tokens: int, gated: bool) -> tuple[float, float]:
-    """(milliseconds a step, tokens a second) with `rows` paths, sixteen a request."""
+def engine_speed(rows: int, prompt_tokens: int, gated: bool) -> float:
+    """Tokens a second from the last path's start to the first request's end."""
     paths = min(rows, 16)
     model, tokenizer = nano_shaped()
+    model.set_attn_implementation(attention.NAME)
     controller: Controller = MajorityVote(paths, PATH_TOKENS)
     if gated:
         gate = PathGate(feature_dim(model.config.hidden_size))
@@ -83,21 +87,53 @@ def measure(rows: int, prompt_tokens: int, gated: bool) -> tuple[float, float]:
         done.acquire()
     engine.shutdown()
     seconds, steps = (ended[0][at] - began[-1][at] for at in (0, 1))
-    return seconds / steps * 1000, rows * steps / seconds
+    return rows * steps / seconds
+
+
+def generate_speed(rows: int, prompt_tokens: int) -> float:
+    """Tokens a second of `generate`, its prefill (one forward) included."""
+    model, _ = nano_shaped()
+    prompt = torch.arange(prompt_tokens)[None] % 100 + 1
+    options = {"do_sample": True, "num_return_sequences": rows, "max_new_tokens": PATH_TOKENS}
+    start = time.perf_counter()
+    model.generate(prompt, attention_mask=torch.ones_like(prompt), pad_token_id=0, **options)
+    return rows * PATH_TOKENS / (time.perf_counter() - start)
+
+
+def spread(values: list[float], digits: int = 0) -> str:
+    return f"{statistics.median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--prompt", type=int, default=40, help="tokens of each prompt, shared by its paths")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--gated", action="store_true")
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{'rows':>6} {'ms a step':>10} {'tokens/s':>10}")
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, {cpu_name()}, {options.threads} thread(s), torch {torch.__version__}; "
+    )
+    print(f"median [least, most] of {options.repeats}; tokens a second\n")
+    print("| rows | engine | transformers generate | ratio |\n|---|---|---|---|")
     for rows in options.rows:
-        milliseconds, tokens = min(measure(rows, options.prompt, options.gated) for _ in range(3))
-        print(f"{rows:>6} {milliseconds:>10.2f} {tokens:>10.0f}")
+        pairs = [
+            (engine_speed(rows, options.prompt, options.gated), generate_speed(rows, options.prompt))
+            for _ in range(options.repeats)
+        ]
+        ours, theirs = ([pair[at] for pair in pairs] for at in (0, 1))
+        ratios = [a / b for a, b in pairs]
+        print(f"| {rows} | {spread(ours)} | {spread(theirs)} | {spread(ratios, 2)} |")
+
+
+def cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(": ", 1)[1] for line in lines if line.startswith("model name")]
+    return f"{len(names)} cores of {names[0]}"
 
 
 if __name__ == "__main__":
