@@ -177,7 +177,7 @@ def frontend(
 def evaluate(
     model: Annotated[str, typer.Argument(help="A folder or image:///path.")] = "image:///models/nano",
     problems: Annotated[int, typer.Option(help="How many unseen problems.")] = 300,
-    seed: Annotated[int, typer.Option(help="Seed of problems and sampling.")] = 2024,
+    seed: Annotated[int, typer.Option(help="Seed of problems and sampling.")] = 2025,
     concurrency: Annotated[int, typer.Option(help="Problems in flight.")] = 16,
     output: Annotated[Path, typer.Option(help="Where report.md and report.json go.")] = Path("build/eval"),
 ) -> None:

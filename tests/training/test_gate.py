@@ -75,8 +75,8 @@ def test_the_budget_target_is_nothing_for_the_easy_and_most_for_the_hopeless():
         return ProblemRecord("gcd", 0, "?", torch.zeros(1, 1), paths, fast)
 
     assert target(record([True, True], fast_right=True)) == 0
-    assert target(record([True, True], fast_right=False)) == 0.25
-    assert target(record([True, False], fast_right=False)) == pytest.approx(1.125)
+    assert target(record([True, True], fast_right=False)) == 0.4
+    assert target(record([True, False], fast_right=False)) == pytest.approx(1.2)
     assert target(record([False, False], fast_right=False)) == 2.0
 
 

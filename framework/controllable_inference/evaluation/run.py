@@ -14,6 +14,7 @@ from controllable_inference.evaluation.suite import Evaluation, evaluate
 from controllable_inference.evaluation.systems import default_systems
 from controllable_inference.model import ControllableInference
 
+SEED = 2025
 TOKEN_CAP = 512  # of one path, the same for every system without a controller of its own
 
 
@@ -44,7 +45,7 @@ def run(model: str | Path, problems: int, seed: int, concurrency: int, console: 
 def main(
     model: str | Path = "models/nano",
     problems: int = 300,
-    seed: int = 2024,
+    seed: int = SEED,
     concurrency: int = 16,
     output: Path = Path("build/eval"),
 ) -> Evaluation:

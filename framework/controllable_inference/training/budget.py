@@ -12,7 +12,7 @@ from controllable_inference.control.budget import MAX_COEFFICIENT, BudgetPredict
 from controllable_inference.evaluation.records import ProblemRecord
 
 FAST_IS_SAFE = 0.9  # smoothed fast pass rate from which thinking is a waste
-LEAST_SLOW = 0.25
+LEAST_SLOW = 0.4  # far enough from 0 that the predictor can tell "fast" from "easy"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BudgetRecipe:
 def target(record: ProblemRecord) -> float:
     """The coefficient a problem deserves: 0 where fast mode is right, else rising with the failure rate.
 
-    0.25 for a problem whose every path is right, 2 for one whose paths all fail.
+    LEAST_SLOW for a problem whose every path is right, 2 for one whose paths all fail.
     """
     if record.fast_pass_rate >= FAST_IS_SAFE:
         return 0.0

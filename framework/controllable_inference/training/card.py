@@ -5,6 +5,7 @@ from typing import Any
 
 from controllable_inference.evaluation.problems import FAMILIES
 from controllable_inference.training import traces
+from controllable_inference.training.budget import LEAST_SLOW
 from controllable_inference.training.corpus import FAST_SHARE
 
 _TEMPLATE = Path(__file__).with_name("card.md")
@@ -33,15 +34,20 @@ def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any]
         redone=traces.REDONE,
         fast=FAST_SHARE,
         parameters=data["parameters"],
-        **{name: recipe[name] for name in ("hidden_size", "layers", "heads", "steps", "batch", "seed")},
+        **{
+            name: recipe[name]
+            for name in ("hidden_size", "layers", "heads", "steps", "decay_steps", "batch", "seed")
+        },
         tokens=cost["tokens"] / 1e6,
         learned=cost["learned_tokens"] / 1e6,
         wall=cost["wall_seconds"] / 60,
         cpu=cost["cpu_seconds"] / 60,
+        recordings=data["seconds"]["recordings"] / 60,
         gate_problems=data["recordings"]["problems"]["gate"],
         calibration_problems=data["recordings"]["problems"]["calibration"],
         min_keep=gate["min_keep"],
         min_steps=gate["min_steps"],
+        least_slow=LEAST_SLOW,
         base_paths=budget["base_paths"],
         base_tokens=budget["base_tokens"],
         served=figures["test_served"]["problems"],

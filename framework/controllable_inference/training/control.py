@@ -1,9 +1,8 @@
-"""From recordings to control.json: train gate and budget, calibrate, and choose the settings that remain.
+"""From recordings to control.json: train gate and budget, calibrate, and choose when to be fast.
 
-The settings are chosen on the validation split by replay; the test split is only ever reported on.
+What is chosen is chosen on the validation split by replay; the test split is only ever reported on.
 """
 
-import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -36,9 +35,10 @@ from controllable_inference.training.gate import GateRecipe, calibrate, discrimi
 from controllable_inference.training.rollouts import PATHS, TOKEN_CAP
 
 THRESHOLD = 0.3
-BASE_PATHS = 8  # what coefficient 1 buys; coefficient 2 buys the 16 that were recorded
-TOLERANCE = 0.005  # accuracy that a choice may cost on validation, against full voting
-STEPS_GRID, KEEP_GRID, FAST_GRID = (1, 2, 3), (2, 3, 4, 6), (0.1, 0.2, 0.3, 0.4, 0.5)
+# Guards, set and not tuned: a first step says little about a path, and a vote needs voters.
+MIN_STEPS, MIN_KEEP = 2, 4
+FAST_GRID = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
+TOLERANCE = 0.005  # accuracy that fast mode may cost on validation
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def score_with(gate: PathGate, calibration: Calibration) -> Callable[[Tensor], T
     return lambda features: calibration(gate(features[None])[0])
 
 
-def rule(fast_threshold: float, base_paths: int = BASE_PATHS) -> BudgetRule:
+def rule(fast_threshold: float) -> BudgetRule:
     """The budget rule of the shipped model."""
-    return BudgetRule(base_paths, TOKEN_CAP, PATHS, fast_threshold=fast_threshold)
+    return BudgetRule(PATHS, TOKEN_CAP, PATHS, fast_threshold=fast_threshold)
 
 
 def summary(replayed: Sequence[Replayed]) -> dict[str, float]:
@@ -91,33 +91,8 @@ def train_control(
     say(f"gate: validation loss {gate_loss:.4f}, {discrimination(gate, validation)}")
     budget, error = train_budget(train, validation, BudgetRecipe())
     say(f"budget: mean absolute error {error:.3f} on validation")
-    mapping = calibrate(gate, calibration, min_steps=min(STEPS_GRID))
-    score = score_with(gate, mapping)
-    full = summary(replay_all(validation, MajorityVote(PATHS, TOKEN_CAP)))
-    say(f"full voting on validation: accuracy {full['accuracy']:.4f}, {full['path_tokens']:.0f} tokens")
-    least = full["accuracy"] - TOLERANCE
-
-    def gated(min_steps: int, min_keep: int) -> Controller:
-        return GatedController(
-            rule(fast_threshold=0, base_paths=PATHS),
-            score,
-            threshold=THRESHOLD,
-            min_keep=min_keep,
-            min_steps=min_steps,
-        )
-
-    def budgeted(fast_threshold: float) -> Controller:
-        return GatedController(
-            rule(fast_threshold),
-            score,
-            threshold=THRESHOLD,
-            min_keep=min_keep,
-            min_steps=min_steps,
-            predictor=budget,
-        )
-
-    min_steps, min_keep = _choose(gated, (STEPS_GRID, KEEP_GRID), validation, least, say)
-    (fast_threshold,) = _choose(budgeted, (FAST_GRID,), validation, least, say)
+    mapping = calibrate(gate, calibration, MIN_STEPS)
+    fast_threshold = _choose_fast_threshold(score_with(gate, mapping), budget, validation, say)
     config = ControlConfig(
         step_delimiters=["\n"],
         think_end="</think>",
@@ -126,14 +101,14 @@ def train_control(
         gate=GateConfig(
             hidden_dim=gate.hidden_dim,
             threshold=THRESHOLD,
-            min_keep=min_keep,
-            min_steps=min_steps,
+            min_keep=MIN_KEEP,
+            min_steps=MIN_STEPS,
             calibration=CalibrationConfig(x=list(mapping.x), y=list(mapping.y)),
         ),
         budget=BudgetConfig(
             input_dim=budget.input_dim,
             hidden_dim=budget.lstm.hidden_size,
-            base_paths=BASE_PATHS,
+            base_paths=PATHS,
             base_tokens=TOKEN_CAP,
             fast_threshold=fast_threshold,
         ),
@@ -142,25 +117,30 @@ def train_control(
     return Trained(gate, budget, config)
 
 
-def _choose(
-    build: Callable[..., Controller],
-    grids: tuple[Sequence[float], ...],
+def _choose_fast_threshold(
+    score: Callable[[Tensor], Tensor],
+    budget: BudgetPredictor,
     records: Sequence[ProblemRecord],
-    least: float,
     say: Callable[[str], None],
-) -> Any:
-    """The settings that take fewest tokens among those at least as accurate as `least`; failing that, the
-    most accurate.
-    """
-    tried = []
-    for settings in itertools.product(*grids):
-        result = summary(replay_all(records, build(*settings)))
-        tried.append((settings, result))
-        say(f"  {settings}: " + ", ".join(f"{name} {value:.3f}" for name, value in result.items()))
-    good = [(s, r) for s, r in tried if r["accuracy"] >= least]
-    if good:
-        return min(good, key=lambda t: t[1]["path_tokens"])[0]
-    return max(tried, key=lambda t: t[1]["accuracy"])[0]
+) -> float:
+    """The highest threshold of the grid that costs no more than TOLERANCE of the accuracy without any."""
+    chosen, least = 0.0, 0.0
+    for threshold in FAST_GRID:
+        controller = GatedController(
+            rule(threshold),
+            score,
+            threshold=THRESHOLD,
+            min_keep=MIN_KEEP,
+            min_steps=MIN_STEPS,
+            predictor=budget,
+        )
+        result = summary(replay_all(records, controller))
+        say(f"fast under {threshold}: " + ", ".join(f"{name} {value:.3f}" for name, value in result.items()))
+        if threshold == 0:
+            least = result["accuracy"] - TOLERANCE
+        elif result["accuracy"] >= least:
+            chosen = threshold
+    return chosen
 
 
 def figures(trained: Trained, records: list[ProblemRecord]) -> dict[str, Any]:
@@ -177,7 +157,7 @@ def figures(trained: Trained, records: list[ProblemRecord]) -> dict[str, Any]:
         min_keep=config.gate.min_keep,
         min_steps=config.gate.min_steps,
     )
-    wide = rule(fast_threshold=0, base_paths=PATHS)
+    wide = rule(fast_threshold=0)
     systems: dict[str, Controller] = {
         "full_voting": MajorityVote(PATHS, TOKEN_CAP),
         "gate_only": gate(wide),

@@ -22,6 +22,7 @@ from controllable_inference.evaluation import records as recordings
 from controllable_inference.evaluation import report
 from controllable_inference.evaluation.problems import Split, draw_split
 from controllable_inference.evaluation.records import ProblemRecord
+from controllable_inference.evaluation.run import SEED as SEED_OF_EVALUATION
 from controllable_inference.evaluation.run import test_problems
 from controllable_inference.evaluation.suite import Evaluation, evaluate
 from controllable_inference.evaluation.systems import default_systems
@@ -32,15 +33,16 @@ from controllable_inference.training.tokenizer import build_tokenizer
 
 PER_CELL = {Split.GATE: 24, Split.VALIDATION: 8, Split.CALIBRATION: 8, Split.TEST: 10}
 SEED = 7
-EVALUATED, EVALUATION_SEED, CONCURRENCY = 300, 2024, 16
+EVALUATED, CONCURRENCY = 300, 16
 
 
 class Clock:
-    """Says what is going on and when; remembers how long the stages took."""
+    """Says what is going on and when; remembers in a file how long the stages took."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path) -> None:
         self.started = time.monotonic()
-        self.seconds: dict[str, float] = {}
+        self.file = file
+        self.seconds: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
 
     def say(self, text: str) -> None:
         """One line of progress, with the time since the start."""
@@ -48,9 +50,11 @@ class Clock:
         typer.echo(f"[{minutes:02d}:{seconds:02d}] {text}")
 
     def stage(self, name: str, since: float) -> None:
-        """Remember what a stage took."""
-        self.seconds[name] = round(time.monotonic() - since, 1)
-        self.say(f"{name} done in {self.seconds[name]:.0f} s")
+        """Remember what a stage took; one that found its work done keeps the time of the run that did it."""
+        took = round(time.monotonic() - since, 1)
+        self.say(f"{name} done in {took:.0f} s")
+        self.seconds[name] = max(took, self.seconds.get(name, 0.0))
+        self.file.write_text(json.dumps(self.seconds))
 
 
 def train_base(work: Path, output: Path, clock: Clock) -> tuple[dict[str, Any], int]:
@@ -93,13 +97,13 @@ def record_split(work: Path, output: Path, split: Split, clock: Clock) -> list[P
 
 def evaluate_shipped(output: Path, clock: Clock) -> Evaluation:
     """The saved model and controller on unseen problems, through the engine."""
-    problems = test_problems(EVALUATED, EVALUATION_SEED)
+    problems = test_problems(EVALUATED, SEED_OF_EVALUATION)
     with ControllableInference.from_pretrained(output) as model:
         evaluation = evaluate(
             model.engine,
             problems,
             default_systems(TOKEN_CAP),
-            seed=EVALUATION_SEED,
+            seed=SEED_OF_EVALUATION,
             concurrency=CONCURRENCY,
         )
     for measured in evaluation.measured:
@@ -116,8 +120,8 @@ def main(
 ) -> None:
     """Train the nano reasoner, its gate and its budget predictor; evaluate; write the model card."""
     torch.set_num_threads(threads)
-    clock = Clock()
     work.mkdir(parents=True, exist_ok=True)
+    clock = Clock(work / "seconds.json")
     draft = work / "model"
     shutil.rmtree(draft, ignore_errors=True)
 
@@ -166,7 +170,7 @@ def main(
 
     output.mkdir(parents=True, exist_ok=True)
     for made_file in sorted(draft.iterdir()):
-        shutil.copy2(made_file, output / made_file.name)
+        shutil.copyfile(made_file, output / made_file.name)
     clock.say(f"written: {output}")
 
 
