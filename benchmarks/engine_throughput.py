@@ -115,10 +115,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    machine = f"{cpu_name()}, {options.threads} thread(s), torch {torch.__version__}"
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}, {machine}: tokens a second, median [least, most] of {options.repeats}\n"
-    )
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {cpu_name()}, {options.threads} thread(s)")
+    print(f"tokens a second, median [least, most] of {options.repeats}\n")
     print("| rows | engine | transformers generate | ratio |\n|---|---|---|---|")
     for rows in options.rows:
         pairs = [
