@@ -116,7 +116,9 @@ def main(
     work: Annotated[Path, typer.Option(help="Checkpoints and recordings; resumed from.")] = Path(
         "build/nano"
     ),
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; more wait for each other where cores are shared.")
+    ] = 1,
 ) -> None:
     """Train the nano reasoner, its gate and its budget predictor; evaluate; write the model card."""
     torch.set_num_threads(threads)
