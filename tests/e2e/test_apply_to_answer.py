@@ -124,7 +124,7 @@ def condition(kubectl: Kubectl, name: str, kind: str) -> dict[str, str]:
 
 
 def serving_pod(kubectl: Kubectl) -> str:
-    (pod,) = [p for p in kubectl.list("pods", MANAGED) if "deletionTimestamp" not in p["metadata"]]
+    (pod,) = kubectl.list("pods", "app.kubernetes.io/instance=nano")
     return str(pod["metadata"]["name"])
 
 
