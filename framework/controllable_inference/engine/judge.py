@@ -93,8 +93,9 @@ class Judge:
                 self.lifecycle.fail(group, error)
             return
         for path, score in zip(paths, scores, strict=True):
-            path.score = score
-            self.lifecycle.gated(path, score)
+            # What the company in a batch does to the last digits must not decide a tie of votes.
+            path.score = round(score, 4)
+            self.lifecycle.gated(path, path.score)
 
     def decide(self, groups: Iterable[PathGroup]) -> None:
         """Ask each request's controller, and do as it says."""
