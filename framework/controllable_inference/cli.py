@@ -197,7 +197,7 @@ def train_nano(
     work: Annotated[Path, typer.Option(help="Checkpoints and recordings; resumed from.")] = Path(
         "build/nano"
     ),
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    threads: Annotated[int, typer.Option(help="CPU threads; two on shared cores are slower than one.")] = 1,
 ) -> None:
     """Train the nano reasoner, its gate and its budget predictor from nothing (about an hour).
 

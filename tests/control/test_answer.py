@@ -57,3 +57,9 @@ def test_whole_numbers_keep_all_their_digits(number: int):
 @given(st.text())
 def test_any_text_can_be_normalised_and_that_changes_nothing_twice(text: str):
     assert normalise(normalise(text)) == normalise(text)
+
+
+def test_a_number_too_long_to_compute_with_is_compared_as_text():
+    digits = "9" * 5000
+    assert normalise(digits) == digits
+    assert normalise("9" * 3400 + "e999") == "9" * 3400 + "e999"

@@ -197,3 +197,15 @@ def test_a_sequential_controller_can_spawn_paths_one_after_another(stepped):
     apart = engine.submit("1+2=", SamplingParams(seed=9))
     engine.run()
     assert apart.texts == together.texts
+
+
+def test_extreme_sampling_parameters_harm_nobody(stepped):
+    engine = stepped(MajorityVote(2, 8))
+    extremes = [
+        SamplingParams(top_p=1e-50),
+        SamplingParams(top_k=2**63),
+        SamplingParams(temperature=1e-40),
+    ]
+    asked = [engine.submit("1+1=", sampling) for sampling in extremes]
+    engine.run()
+    assert all(request.kinds[-1] == "done" for request in asked)

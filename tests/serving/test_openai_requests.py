@@ -37,6 +37,12 @@ def test_null_means_not_given_and_what_only_openai_can_honour_is_ignored():
     assert asked(chat(temperature=None, stop=None, user="u", metadata={"a": "b"}, store=True)) == ({}, {})
 
 
+def test_an_earlier_answer_may_come_back_as_it_was_given():
+    earlier = {"role": "assistant", "content": "4", "refusal": None, "reasoning_content": "2+2=4"}
+    turns = [{"role": "user", "content": "2+2"}, earlier, {"role": "user", "content": "3+3"}]
+    assert asked(chat(messages=turns)) == ({}, {})
+
+
 def test_fields_that_ask_for_nothing_pass():
     assert asked(
         chat(
@@ -79,7 +85,7 @@ def test_fields_that_ask_for_nothing_pass():
         (
             {"messages": [{"role": "user", "content": "x", "tool_calls": []}]},
             "messages.0.tool_calls",
-            "unknown",
+            "must be",
         ),
         ({"controllable": {"deadline": 0}}, "controllable.deadline", "greater than 0"),
         ({"controllable": {"max_paths": 0}}, "controllable.max_paths", "at least 1"),

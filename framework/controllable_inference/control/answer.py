@@ -7,6 +7,7 @@ from fractions import Fraction
 
 _BOXED = "\\boxed{"
 _NUMBER = re.compile(r"[-+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d{1,3})?(\s*/\s*[-+]?\d+)?")
+LONGEST_NUMBER = 100  # characters; what is longer is compared as text, as its value could cost seconds
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
@@ -49,7 +50,7 @@ def _last_boxed(text: str) -> str | None:
 def normalise(answer: str) -> str:
     """A key under which equal answers meet: numbers by exact value, everything else by folded words."""
     plain = answer.strip().strip("$").strip().rstrip(".").strip()
-    value = _exact_number(plain)
+    value = _exact_number(plain) if len(plain) <= LONGEST_NUMBER else None
     if value is not None:
         return str(value)
     return " ".join(plain.casefold().split())

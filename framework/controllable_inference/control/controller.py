@@ -84,7 +84,8 @@ class GatedController:
         predicted = 1.0
         if self.predictor is not None and prompt.hidden is not None:
             with torch.inference_mode():
-                predicted = float(self.predictor(prompt.hidden.float()[None])[0])
+                device = next(self.predictor.parameters()).device
+                predicted = float(self.predictor(prompt.hidden.float().to(device)[None])[0])
         return allocate(prompt, self.rule, predicted)
 
     def score(self, features: Tensor) -> Tensor:

@@ -88,9 +88,10 @@ def sampling_batch(paths: Sequence[Path]) -> SamplingBatch:
     """One row a path. Its counter is the number of tokens it has."""
     params = [p.group.sampling for p in paths]
     return SamplingBatch(
-        np.array([s.temperature for s in params], dtype=np.float32),
-        np.array([s.top_p for s in params], dtype=np.float32),
-        np.array([s.top_k for s in params], dtype=np.int64),
+        # Whoever asks for less than the numbers below can't tell the difference, and float32 and int64 can.
+        np.array([s.temperature and max(s.temperature, 1e-3) for s in params], dtype=np.float32),
+        np.array([max(s.top_p, 1e-6) for s in params], dtype=np.float32),
+        np.array([min(s.top_k, 2**31) for s in params], dtype=np.int64),
         np.array([p.key for p in paths], dtype=np.uint64),
         np.array([len(p.tokens) for p in paths], dtype=np.uint64),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from controllable_inference.control.controller import Controller
 from controllable_inference.control.features import PathFeatures, TokenStatistics
-from controllable_inference.control.views import Prune, Spawn, Stop
+from controllable_inference.control.views import Decision, Prune, Spawn, Stop
 from controllable_inference.engine.lifecycle import Lifecycle
 from controllable_inference.engine.path import Path, PathGroup
 from controllable_inference.errors import ControlConfigError
@@ -102,7 +102,7 @@ class Judge:
         for group in groups:
             if not self.lifecycle.is_here(group):
                 continue
-            ask = functools.partial(group.controller.decide, group.view())
+            ask = functools.partial(_decisions, group)
             for decision in self.lifecycle.ask(group, ask) or ():
                 match decision:
                     case Prune(path, reason) if path < len(group.paths) and group.paths[path].running:
@@ -112,3 +112,7 @@ class Judge:
                         break
                     case Spawn(count):
                         self.spawns[group] = self.spawns.get(group, 0) + count
+
+
+def _decisions(group: PathGroup) -> list[Decision]:
+    return group.controller.decide(group.view())

@@ -21,7 +21,8 @@ Messages = list[dict[str, Any]]
 
 
 def _require(field_name: str, value: Any, rule: str, holds: Callable[[Any], bool]) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    is_number = whole or (isinstance(value, float) and math.isfinite(value))
     if not is_number or not holds(value):
         raise RequestError(field_name, f"must be {rule}, got {value!r}")
 

@@ -165,6 +165,7 @@ class Scheduler:
         """Give back all its blocks; tokens and statistics stay, and it is the next to be admitted."""
         self.release(group)
         group.prompt_computed = 0
+        group.prompt_hidden.clear()
         for path in group.paths:
             path.computed = 0
         self.waiting.appendleft(group)

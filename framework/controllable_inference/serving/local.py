@@ -50,10 +50,12 @@ def serve(
     _refuse_used_port(host, port)
     check_numpy()
     home = ensure_triton(progress)
-    with _stopped_by_signals(stop), tempfile.TemporaryDirectory(prefix="controllable-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="controllable-") as scratch:
         folder = Path(scratch)
+        # Ctrl-C ends a download at once; the next run goes on with it.
         model = fetch(wanted.uri, _destination(wanted, folder), wanted.revision, progress=progress)
-        LocalServer(wanted, model, home, host, port, folder, progress).run(stop)
+        with _stopped_by_signals(stop):
+            LocalServer(wanted, model, home, host, port, folder, progress).run(stop)
 
 
 def _destination(wanted: Manifest, folder: Path) -> Path:
@@ -125,7 +127,8 @@ class LocalServer:
             self._stop_triton(patience=3.0)
             if attempt == STARTS or reason.startswith("ModelLoadFailed"):
                 raise ServerFailed(f"Triton did not come up: {reason}")
-            self._progress(f"Triton did not come up ({reason.splitlines()[-1]}); trying again")
+            last_line = reason.rpartition("\n")[2]
+            self._progress(f"Triton did not come up ({last_line}); trying again")
 
     def _wait_until_ready(self, stop: threading.Event) -> bool:
         """Ready, or not any more to be expected; loading may take as long as the weights are big."""

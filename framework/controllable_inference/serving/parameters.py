@@ -32,6 +32,14 @@ class ChatMessage(_Part):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart]
     name: str | None = None
+    # What clients send back with an earlier answer; none of it is for the model to read.
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    annotations: list[Any] | None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: None = None
+    tool_call_id: str | None = None
 
     def flat(self) -> dict[str, str]:
         """The form that chat templates take: text in one string, `developer` as `system`."""

@@ -163,9 +163,16 @@ class ResponsePump:
                 self._tick(stream, now)
             if now - checked >= self.PERIOD:
                 checked = now
-                self._steps = self._on_period()
+                self._period()
             with self._lock:
                 self._streams = [stream for stream in self._streams if not stream.closed]
+
+    def _period(self) -> None:
+        try:
+            self._steps = self._on_period()
+        except Exception:
+            # A metric that can't be told must not silence everybody.
+            log.exception("the periodic work failed")
 
     def _tick(self, stream: Stream, now: float) -> None:
         try:
