@@ -3,6 +3,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# A KUBECONFIG that is just there in the shell is somebody's cluster. Only one given on purpose is used:
+# make demo KUBECONFIG=…
+ifneq ($(origin KUBECONFIG),command line)
+override KUBECONFIG :=
+unexport KUBECONFIG
+endif
+
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
@@ -43,8 +50,8 @@ cluster-down: venv  ## stop it; nothing is left behind
 	@$(PY) -m dev.cluster down
 
 .PHONY: images
-images: venv  ## build the images and load them into the local cluster
-	@$(PY) -m dev.cluster images --install
+images: venv  ## build the images, for the local cluster to load
+	@$(PY) -m dev.cluster images --install --only-build
 
 # ----------------------------------------------------------------------- checks
 .PHONY: test

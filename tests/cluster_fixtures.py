@@ -98,7 +98,27 @@ def cluster() -> Kubectl:
         pytest.skip("needs a cluster: python -m dev.cluster enter -- pytest -m cluster")
     kubectl = Kubectl("default")
     kubectl("version", "--output=json")
+    _refuse_a_cluster_in_use(kubectl)
     return kubectl
+
+
+def _refuse_a_cluster_in_use(kubectl: Kubectl) -> None:
+    """These tests run operators that act on every model, and end by uninstalling: not beside real work."""
+    operators = _namespaces_with("deployments", "--selector=app.kubernetes.io/name=controllable-operator")
+    phase = "--field-selector=status.phase=Terminating"  # what an earlier run has deleted
+    going = set(kubectl("get", "namespaces", phase, "--output=jsonpath={.items[*].metadata.name}").split())
+    if used := (_namespaces_with("controllablemodels") | operators) - going:
+        pytest.exit(
+            f"there are models or an operator in {', '.join(sorted(used))}, which these tests would "
+            "disturb; use an empty cluster (the local one: python -m dev.cluster down)",
+            returncode=3,
+        )
+
+
+def _namespaces_with(*what: str) -> set[str]:
+    """Namespaces that hold such objects; none where their kind is not known."""
+    output = "--output=jsonpath={.items[*].metadata.namespace}"
+    return set(Kubectl("default").run("get", *what, "--all-namespaces", output).stdout.split())
 
 
 @pytest.fixture(scope="session")
@@ -184,18 +204,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and item.get_closest_marker("cluster") and os.environ.get("KUBECONFIG"):
         fixtures = getattr(item, "funcargs", {})
         kubectl = fixtures.get("kubectl")
-        for namespace in [kubectl.namespace] if kubectl else _namespaces_with_models():
+        for namespace in [kubectl.namespace] if kubectl else sorted(_namespaces_with("controllablemodels")):
             report.sections.append((f"namespace {namespace}", _describe(Kubectl(namespace))))
         if operator := fixtures.get("operator"):
             report.sections.append(("operator", operator.log.read_text()[-10_000:]))
     return report
-
-
-def _namespaces_with_models() -> list[str]:
-    """Where to look when a fixture failed, before the test was told its namespace."""
-    template = "{range .items[*]}{.metadata.namespace}{' '}{end}"
-    found = Kubectl("default").run("get", "cmodel", "-A", f"--output=jsonpath={template}")
-    return sorted(set(found.stdout.split()))
 
 
 def _describe(kubectl: Kubectl) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -110,7 +111,9 @@ def enter(context: typer.Context) -> None:
 
 @app.command()
 def build(install: Install = False) -> None:
-    """Build Kubernetes and the rest from their Go modules, once."""
+    """Build Kubernetes and the rest from their Go modules, once. With kind there is nothing to build."""
+    if kind.chosen():
+        return
     checks.ensure_host()
     _build(install)
 
@@ -168,7 +171,7 @@ def load(archives: list[Path]) -> None:
 def _images(install: bool, only_build: bool = False) -> dict[str, str]:
     """References of the images that are now there, by name."""
     if kind.chosen():
-        return kind.images(_name())
+        return {} if only_build else kind.images(_name())
     checks.ensure_host()
     checks.ensure_packages(checks.TO_MAKE_IMAGES, install=_may_install(install))
     paths = None if only_build else _paths()
@@ -247,6 +250,10 @@ _USAGE = """\
 
 
 def main() -> None:
+    # By default both end Python at once; so that what was started is stopped, they have to be exceptions.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         app()
     except ClusterError as error:

@@ -130,7 +130,11 @@ def _start(paths: ClusterPaths, report: Report) -> None:
             start_new_session=True,  # Ctrl-C is for this process, which then stops the node in order
             text=True,
         )
-    _first_child(starter).save(paths.process, programs=[str(p) for p in programs])
+    try:
+        _first_child(starter).save(paths.process, programs=[str(p) for p in programs])
+    except BaseException:
+        starter.kill()  # nobody else knows of it yet; its child goes with it
+        raise
     for line in starter.stdout or ():
         said = json.loads(line)
         if "step" in said:

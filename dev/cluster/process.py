@@ -41,7 +41,9 @@ class Process:
             return ""
 
     def save(self, file: Path, **more: object) -> None:
-        file.write_text(json.dumps({**asdict(self), **more}))
+        fresh = file.with_suffix(".new")  # whoever reads meanwhile finds the old one, or the whole of this
+        fresh.write_text(json.dumps({**asdict(self), **more}))
+        fresh.replace(file)
 
     @classmethod
     def load(cls, file: Path) -> Process | None:

@@ -33,6 +33,8 @@ _MERGED_LISTS = {
 # one more label in a selector, one more peer in a policy.
 _ATOMIC = {("Service", "selector"), ("NetworkPolicy", "podSelector"), ("NetworkPolicy", "ingress")}
 _QUANTITIES = {"limits", "requests", "sizeLimit"}
+# What people may state as empty, and the API server then doesn't keep.
+_NOT_KEPT_EMPTY = {*_QUANTITIES, "matchLabels", "matchExpressions", "values", "except"}
 
 
 def stamped(manifest: Manifest) -> Manifest:
@@ -47,7 +49,14 @@ def needs_write(wanted: Manifest, live: Manifest) -> bool:
 
     True if it changed since it was applied last, or if somebody took away or changed what it states.
     """
-    return not _contains(live, wanted, wanted["kind"])
+    return not _contains(live, _kept(wanted), wanted["kind"])
+
+
+def _kept(value: Any) -> Any:
+    """`value` as the API server keeps it: without what it takes for absent."""
+    if isinstance(value, dict):
+        return {k: _kept(v) for k, v in value.items() if not (k in _NOT_KEPT_EMPTY and v in ({}, []))}
+    return [_kept(item) for item in value] if isinstance(value, list) else value
 
 
 def _contains(live: Any, wanted: Any, kind: str, field: str = "") -> bool:

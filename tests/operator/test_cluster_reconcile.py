@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cluster_fixtures import PAUSE, Kubectl, OperatorProcess, eventually
 from controllable_operator.client import Client
+from controllable_operator.metrics import WRITES
 from controllable_operator.reconcile import reconcile
 from controllable_operator.settings import Settings
 
@@ -159,8 +160,20 @@ def test_fields_of_others_are_left_alone(serving: Kubectl) -> None:
     assert found["Deployment"]["metadata"]["labels"]["example.com/cost-center"] == "7"
 
 
-def test_while_nothing_changes_nothing_is_written(serving: Kubectl) -> None:
+NO_VALUES = {"key": "app", "operator": "Exists", "values": []}
+EMPTY_PARTS: list[dict[str, Any]] = [
+    {},
+    {"serving": {"resources": {"requests": {}, "limits": {}}}},
+    {"networkPolicy": {"allowFrom": [{"podSelector": {"matchLabels": {}, "matchExpressions": []}}]}},
+    {"networkPolicy": {"allowFrom": [{"podSelector": {"matchExpressions": [NO_VALUES]}}]}},
+    {"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": []}}]}},
+]
+
+
+@pytest.mark.parametrize("spec", EMPTY_PARTS, ids=["plain", "resources", "selector", "values", "except"])
+def test_while_nothing_changes_nothing_is_written(serving: Kubectl, spec: dict[str, Any]) -> None:
     client, settings = Client.from_environment(), Settings(runtime_image=PAUSE)
+    serving.patch("cmodel", "nano", {"spec": spec})
 
     def versions() -> list[str]:
         items = [*serving.list(CHILDREN, OURS), serving.get("cmodel", "nano") or {}]
@@ -171,11 +184,16 @@ def test_while_nothing_changes_nothing_is_written(serving: Kubectl) -> None:
         time.sleep(1)
         return versions() == before
 
+    def writes() -> float:
+        samples = [sample for metric in WRITES.collect() for sample in metric.samples]
+        return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+
     eventually(settled)
-    before = versions()
+    before, written = versions(), writes()
     for _ in range(20):
         reconcile(client, settings, serving.namespace, "nano")
     assert versions() == before
+    assert writes() == written  # an apply that changes nothing leaves the version as it is
 
 
 def test_a_foreign_object_of_the_same_name_is_left_alone_and_told(kubectl: Kubectl) -> None:
