@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -18,6 +18,8 @@ _IMAGE_REASONS = {
     "ErrImageNeverPull",
     "ImageInspectError",
 }
+# Reasons for Ready, the worst first: this is what gets told.
+_SEVERITY = ["ModelNotFound", "ModelLoadFailed", "ImagePullFailed", "InsufficientCapacity", "PodsNotReady"]
 _START_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?")
 _MESSAGE_LENGTH = 1024
@@ -84,6 +86,11 @@ def _was_ready(pod: dict[str, Any], triton: dict[str, Any]) -> bool:
     return bool(started and changed and _time(changed) > _time(started))
 
 
+def worst(problems: Iterable[Problem]) -> Problem | None:
+    """The problem to tell, the first of equally bad ones; None if there is none."""
+    return min(problems, key=lambda problem: _SEVERITY.index(problem.ready), default=None)
+
+
 def _problem(pod: dict[str, Any]) -> Problem | None:
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
@@ -91,26 +98,35 @@ def _problem(pod: dict[str, Any]) -> Problem | None:
         return Problem("InsufficientCapacity", "InsufficientCapacity", message)
     if _condition(pod, "Ready").get("status") == "True":
         return None
-    return next(_container_problems(pod), None)
+    return worst(_container_problems(pod))
 
 
 def _container_problems(pod: dict[str, Any]) -> Iterator[Problem]:
-    for name, status in _container_statuses(pod).items():
-        state, last = status.get("state", {}), status.get("lastState", {})
+    # The engine first: where others are down too, it is what the model waits for.
+    for name, status in sorted(_container_statuses(pod).items(), key=lambda item: item[0] != TRITON):
+        state = status.get("state", {})
         waiting = state.get("waiting", {})
         if waiting.get("reason") in _IMAGE_REASONS:
             yield Problem("ImagePullFailed", "ImagePullFailed", _pull_message(status, waiting))
         elif waiting.get("reason") in _START_REASONS:
             yield Problem("PodsNotReady", "LoadFailed", f"container {name}: {waiting.get('message', '')}")
-        elif (ended := state.get("terminated") or last.get("terminated")) and not _recovered(name, status):
+        elif ended := _end(pod, name, status):
             tried = status.get("restartCount", 0) + (0 if "running" in state else 1)
             yield _failure(name, ended, tried)
 
 
-def _recovered(name: str, status: dict[str, Any]) -> bool:
-    """True if the container is fine now, whatever was before: fetch has finished, the others are up."""
-    finished = status.get("state", {}).get("terminated", {}).get("exitCode") == 0
-    return finished if name == FETCH else bool(status.get("ready"))
+def _end(pod: dict[str, Any], name: str, status: dict[str, Any]) -> dict[str, Any] | None:
+    """How the container ended, if that can be why the pod isn't ready."""
+    state = status.get("state", {})
+    ended: dict[str, Any] | None = state.get("terminated") or status.get("lastState", {}).get("terminated")
+    if ended is None or (name == FETCH and ended["exitCode"] == 0):
+        return None
+    if "running" not in state or name == FETCH:
+        return ended
+    # What a container that is up again died of before is past. Only an engine that said why it could not
+    # load will most likely say so again; telling it meanwhile keeps the status steady.
+    said_why = name == TRITON and _own_words(ended.get("message"))[0] and not _was_ready(pod, status)
+    return ended if said_why else None
 
 
 def _failure(name: str, ended: dict[str, Any], attempts: int) -> Problem:
@@ -121,21 +137,22 @@ def _failure(name: str, ended: dict[str, Any], attempts: int) -> Problem:
         ready = reason if reason == "ModelNotFound" else "ModelLoadFailed"
         return Problem(ready, "LoadFailed", message, attempts)
     if ended.get("reason") == "OOMKilled":
-        message = (
-            f"container {name} was killed because it ran out of memory: raise "
-            f"spec.serving.resources.limits.memory, or take a smaller precision"
-        )
-        return Problem("PodsNotReady", "EngineDead", message, attempts)
-    message = f"container {name} exited with code {ended['exitCode']}" + (f": {_tail(text)}" if text else "")
+        message = f"container {name} was killed because it ran out of memory"
+        if name == TRITON:
+            message += ": raise spec.serving.resources.limits.memory, or take a smaller precision"
+    else:
+        message = f"container {name} exited with code {ended['exitCode']}"
+        message += f": {_tail(text)}" if text else ""
     if name == FETCH:
         return Problem("ModelLoadFailed", "LoadFailed", message, attempts)
-    return Problem("PodsNotReady", "EngineDead", message, attempts)
+    loaded = "EngineDead" if name == TRITON else "PodsNotReady"
+    return Problem("PodsNotReady", loaded, message, attempts)
 
 
-def _own_words(text: str) -> tuple[str | None, str]:
+def _own_words(text: str | None) -> tuple[str | None, str]:
     """Reason and message of a termination message `{"reason": …, "message": …}`, (None, "") of others."""
     try:
-        document = json.loads(text)
+        document = json.loads(text or "")
         reason, message = document["reason"], document["message"]
     except (ValueError, KeyError, TypeError):
         return None, ""

@@ -7,10 +7,8 @@ from controllable_operator.api import Condition, ControllableModel, Status
 from controllable_operator.desired.common import label_selector, selector_labels
 from controllable_operator.desired.service import endpoints
 from controllable_operator.errors import OperatorError
-from controllable_operator.pods import PodReport, Problem, Stage
+from controllable_operator.pods import PodReport, Problem, Stage, worst
 
-# The worst first: this is what gets told.
-_SEVERITY = ["ModelNotFound", "ModelLoadFailed", "ImagePullFailed", "InsufficientCapacity", "PodsNotReady"]
 # After so many attempts it is not a passing trouble of the network any more.
 _STALLED_ATTEMPTS = 3
 _STALLED_REASONS = {"ModelNotFound", "ModelLoadFailed"}
@@ -113,8 +111,7 @@ def _phase(
 
 
 def _worst(pods: list[PodReport]) -> Problem | None:
-    problems = [pod.problem for pod in pods if pod.problem]
-    return min(problems, key=lambda problem: _SEVERITY.index(problem.ready), default=None)
+    return worst(pod.problem for pod in pods if pod.problem)
 
 
 def _refused(deployment: dict[str, Any] | None) -> Problem | None:

@@ -75,7 +75,8 @@ def make_pod() -> Callable[..., dict[str, Any]]:
                     },
                 ],
                 "initContainerStatuses": [s for n, s in statuses.items() if n == "fetch"],
-                "containerStatuses": [s for n, s in statuses.items() if n != "fetch"],
+                # by name, as kubelet has them
+                "containerStatuses": [statuses[n] for n in sorted(statuses) if n != "fetch"],
             },
         }
 

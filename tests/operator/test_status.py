@@ -212,6 +212,75 @@ def test_running_out_of_memory_says_which_field_to_raise(
     assert "spec.serving.resources.limits.memory" in ready.message
 
 
+def message(status: Status) -> str:
+    ready = condition(status, "Ready")
+    assert ready is not None
+    return ready.message
+
+
+UP_AGAIN = {"state": {"running": {"startedAt": "2026-01-01T00:03:00Z"}}, "restartCount": 1}
+OUT_OF_MEMORY = ended(code=137, reason="OOMKilled")
+
+
+def test_what_a_container_that_is_up_again_died_of_hides_no_failure(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    failed = ended(own_words("ModelLoadFailed", "config.json: no vocab_size"))
+    status = observe(make_pod("loading", triton=failed, frontend=OUT_OF_MEMORY | UP_AGAIN))
+    assert verdict(status) == ("False", "ModelLoadFailed")
+    assert message(status) == "config.json: no vocab_size"
+
+
+@pytest.mark.parametrize("name", ["triton", "frontend"])
+def test_a_container_that_is_up_again_is_no_problem(
+    observe: Callable[..., Status], make_pod: MakePod, name: str
+) -> None:
+    status = observe(make_pod("loading", **{name: OUT_OF_MEMORY | UP_AGAIN}))
+    assert verdict(status) == ("False", "Progressing")
+    assert verdict(status, "ModelLoaded") == ("False", "Loading")
+
+
+def test_an_engine_that_loaded_in_the_end_is_not_blamed_for_failing_before(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    before = {"lastState": ended(own_words("ModelLoadFailed", "broken"))["lastState"], "restartCount": 1}
+    status = observe(make_pod("silent", triton=before))
+    assert verdict(status, "ModelLoaded") == ("False", "EngineDead")
+    assert "broken" not in message(status)
+
+
+@pytest.mark.parametrize("down", ["triton", "frontend"])
+def test_of_several_containers_that_are_down_the_one_with_the_worst_problem_is_told(
+    observe: Callable[..., Status], make_pod: MakePod, down: str
+) -> None:
+    other = {"triton": "frontend", "frontend": "triton"}[down]
+    words = ended(own_words("ModelLoadFailed", f"{down} says why"))
+    assert message(observe(make_pod("loading", **{down: words, other: ended()}))) == f"{down} says why"
+
+
+def test_an_engine_that_is_down_is_told_before_the_frontend(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    status = observe(make_pod("loading", triton=ended("a log"), frontend=ended()))
+    assert message(status) == "container triton exited with code 1: a log"
+    assert verdict(status, "ModelLoaded") == ("False", "EngineDead")
+
+
+def test_a_frontend_without_memory_is_not_a_matter_of_the_models_limit(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    status = observe(make_pod("loading", frontend=OUT_OF_MEMORY))
+    assert message(status) == "container frontend was killed because it ran out of memory"
+    assert verdict(status, "ModelLoaded") == ("False", "PodsNotReady")
+
+
+def test_a_fetch_that_is_done_again_after_a_restart_of_the_node_is_no_problem(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    done = {"lastState": {"terminated": {"exitCode": 0, "reason": "Completed"}}, "restartCount": 1}
+    assert verdict(observe(make_pod("fetching", fetch=done))) == ("False", "Progressing")
+
+
 def test_a_pod_that_answered_and_does_so_no_more_has_a_dead_engine(
     observe: Callable[..., Status], make_pod: MakePod
 ) -> None:
