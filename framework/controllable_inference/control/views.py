@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from controllable_inference.control.features import STATISTICS
 from controllable_inference.engine.request import RequestBudget, SamplingParams
 
 Mode = Literal["slow", "fast"]
@@ -48,7 +49,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class PathView:
-    """One path. state: running, or its fate. key: `normalise(answer)`, by which equal answers meet."""
+    """One path. state: running, or its fate. key: `normalise(answer)`, by which equal answers meet.
+
+    score, scores: at the latest boundary, and at each so far. statistics: `features.STATISTICS` at the latest
+    boundary, in that order. Without a boundary so far, or for a controller that needs no features: None, ().
+    """
 
     index: int
     state: Literal["running", "kept", "pruned", "stopped", "cancelled"]
@@ -59,12 +64,22 @@ class PathView:
     answer: str | None = None
     key: str | None = None
     reason: str = ""
+    scores: tuple[float, ...] = ()
+    statistics: tuple[float, ...] | None = None
+
+    def statistic(self, name: str) -> float | None:
+        """One of `statistics`; None where there are none. Raises ValueError for a name that none has."""
+        at = STATISTICS.index(name)
+        return None if self.statistics is None else self.statistics[at]
 
 
 @dataclass(frozen=True)
 class RequestView:
+    """One request. time_left: seconds until its deadline, None without one."""
+
     plan: Plan
     paths: tuple[PathView, ...]
+    time_left: float | None = None
 
     @property
     def running(self) -> list[PathView]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from controllable_inference.control.controller import Controller
-from controllable_inference.control.features import PathFeatures, TokenStatistics
+from controllable_inference.control.features import STATISTICS, PathFeatures, TokenStatistics
 from controllable_inference.control.views import Decision, Prune, Spawn, Stop
 from controllable_inference.engine.lifecycle import Lifecycle
 from controllable_inference.engine.path import Path, PathGroup
@@ -73,8 +73,10 @@ class Judge:
         """All paths at a boundary in this step, of all requests, in one pass for each controller."""
         siblings = [[p.slot for p in path.group.paths] for path in paths]
         features = self.features.boundary([p.slot for p in paths], hidden, siblings)
+        statistics = features[:, -len(STATISTICS) :].tolist()
         by_controller: dict[int, list[int]] = defaultdict(list)
         for at, path in enumerate(paths):
+            path.statistics = tuple(statistics[at])
             by_controller[id(path.group.controller)].append(at)
         for rows in by_controller.values():
             self._score_with(paths[rows[0]].group.controller, [paths[at] for at in rows], features[rows])
@@ -95,6 +97,7 @@ class Judge:
         for path, score in zip(paths, scores, strict=True):
             # What the company in a batch does to the last digits must not decide a tie of votes.
             path.score = round(score, 4)
+            path.scores += (path.score,)
             self.lifecycle.gated(path, path.score)
 
     def decide(self, groups: Iterable[PathGroup]) -> None:
@@ -102,7 +105,7 @@ class Judge:
         for group in groups:
             if not self.lifecycle.is_here(group):
                 continue
-            ask = functools.partial(_decisions, group)
+            ask = functools.partial(_decisions, group, self.lifecycle.clock())
             for decision in self.lifecycle.ask(group, ask) or ():
                 match decision:
                     case Prune(path, reason) if path < len(group.paths) and group.paths[path].running:
@@ -114,5 +117,5 @@ class Judge:
                         self.spawns[group] = self.spawns.get(group, 0) + count
 
 
-def _decisions(group: PathGroup) -> list[Decision]:
-    return group.controller.decide(group.view())
+def _decisions(group: PathGroup, now: float) -> list[Decision]:
+    return group.controller.decide(group.view(now))

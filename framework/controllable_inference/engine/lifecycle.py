@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from controllable_inference.control.answer import extract_answer
+from controllable_inference.control.answer import extract_answer, normalise
 from controllable_inference.control.views import Answer
 from controllable_inference.engine import events
 from controllable_inference.engine.metrics import Metrics
@@ -66,6 +66,7 @@ class Lifecycle:
                 if path.answer is None and words.lenient:
                     # a model that need not think is taken at its word when it ends without having thought
                     path.answer = extract_answer(path.text, None)
+                path.answer_key = None if path.answer is None else normalise(path.answer)
             self._trace(group, events.PathFinished(path.index, reason, path.answer, len(path.tokens)))
         elif fate == "pruned":
             self._trace(group, events.PathPruned(path.index, reason, path.score, len(path.tokens)))
@@ -81,7 +82,7 @@ class Lifecycle:
             self.end_path(path, "cancelled" if cancelled else "stopped", reason)
         answer: Answer | None = Answer(None, 0.0, {})
         if not cancelled:
-            answer = self.ask(group, lambda: group.controller.answer(group.view()))
+            answer = self.ask(group, lambda: group.controller.answer(group.view(self.clock())))
         if answer is None:
             return
         now = self.clock()

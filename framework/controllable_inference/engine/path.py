@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from controllable_inference.control.answer import normalise
 from controllable_inference.control.controller import Controller
 from controllable_inference.control.views import PathView, Plan, RequestView
 from controllable_inference.engine.detokenizer import GrowingText
@@ -25,7 +24,8 @@ class Path:
 
     computed: positions whose keys and values are in the cache, the prompt's included.
     key: of its random numbers. slot: where its running statistics are kept. stepping: its steps are
-    watched, which ends with its thinking segment.
+    watched, which ends with its thinking segment. scores: one a boundary. statistics: at the latest boundary.
+    answer_key: by which equal answers meet.
     """
 
     group: PathGroup
@@ -38,12 +38,15 @@ class Path:
     tokens: list[int] = field(default_factory=list)
     steps: int = 0
     score: float | None = None
+    scores: tuple[float, ...] = ()
+    statistics: tuple[float, ...] | None = None
     at_boundary: bool = False
     reasoning_tokens: int = 0
     fate: Fate | None = None
     reason: str = ""
     text: str = ""
     answer: str | None = None
+    answer_key: str | None = None
     growing: GrowingText | None = None
 
     @property
@@ -64,8 +67,10 @@ class Path:
             self.score,
             self.at_boundary,
             self.answer,
-            None if self.answer is None else normalise(self.answer),
+            self.answer_key,
             self.reason,
+            self.scores,
+            self.statistics,
         )
 
 
@@ -137,6 +142,7 @@ class PathGroup:
         before, self._finished = self._finished, finished
         return finished > before
 
-    def view(self) -> RequestView:
+    def view(self, now: float) -> RequestView:
         assert self.plan is not None
-        return RequestView(self.plan, tuple(p.view() for p in self.paths))
+        left = None if self.deadline_at is None else max(0.0, self.deadline_at - now)
+        return RequestView(self.plan, tuple(p.view() for p in self.paths), left)

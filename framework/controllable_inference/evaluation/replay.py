@@ -12,6 +12,7 @@ import torch
 
 from controllable_inference.control.answer import normalise
 from controllable_inference.control.controller import Controller
+from controllable_inference.control.features import STATISTICS
 from controllable_inference.control.views import PathView, PromptView, Prune, RequestView, Stop
 from controllable_inference.engine.request import RequestBudget, SamplingParams
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
@@ -41,6 +42,7 @@ class _Running:
     answer: str | None
     ends: list[int]
     scores: list[float] | None
+    statistics: list[tuple[float, ...]]
     state: Literal["running", "kept", "pruned", "stopped"] = "running"
     tokens: int = 0
     steps: int = 0
@@ -59,6 +61,8 @@ class _Running:
             self.at_boundary,
             answer,
             key,
+            scores=() if self.scores is None else tuple(self.scores[: self.steps]),
+            statistics=self.statistics[self.steps - 1] if self.statistics and self.steps else None,
         )
 
 
@@ -109,13 +113,14 @@ def replay(record: ProblemRecord, controller: Controller, budget: RequestBudget 
 
 
 def _start(record: PathRecord, controller: Controller, cap: int) -> _Running:
-    scores = None
+    scores, statistics = None, []
     if controller.needs_features:
         with torch.inference_mode():
             scores = controller.score(record.features.float()).tolist()
+        statistics = [tuple(row) for row in record.features[:, -len(STATISTICS) :].tolist()]
     ends = [end for end in record.boundaries if end < cap]
     answer = record.answer if record.tokens <= cap else None
-    return _Running(record, min(record.tokens, cap), answer, ends, scores)
+    return _Running(record, min(record.tokens, cap), answer, ends, scores, statistics)
 
 
 def _advance(path: _Running, now: int) -> None:
