@@ -24,13 +24,13 @@ class Controller:
     """Calls `reconcile` for every name that was noted, one call at a time for each name.
 
     Args:
-        reconcile: called in a thread with (namespace, name); may block, may raise.
+        reconcile: called in a thread with (namespace, name, failures in a row); may block, may raise.
         models: called in a thread; lists all (namespace, name).
     """
 
     def __init__(
         self,
-        reconcile: Callable[[str, str], None],
+        reconcile: Callable[[str, str, int], None],
         models: Callable[[], list[Key]],
         round_seconds: float = ROUND_SECONDS,
     ) -> None:
@@ -65,7 +65,7 @@ class Controller:
             QUEUE_DEPTH.set(len(self._queue))
             try:
                 with RECONCILE_SECONDS.time():
-                    await asyncio.to_thread(self._reconcile, namespace, name)
+                    await asyncio.to_thread(self._reconcile, namespace, name, self._queue.failures(key))
                 self._queue.forget(key)
             except OperatorError as error:
                 ERRORS.labels(reason=error.reason).inc()

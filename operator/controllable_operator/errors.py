@@ -27,7 +27,7 @@ class NameConflict(OperatorError):
 
 
 class ApiError(OperatorError):
-    """The API server refused or failed.
+    """The API server, or a webhook that it asks, refused or failed.
 
     status: HTTP status, 0 where no answer came.
     retry_after: seconds that the server asked to wait, None where it didn't.

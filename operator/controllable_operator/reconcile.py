@@ -26,15 +26,15 @@ from controllable_operator.status import build_status
 
 logger = logging.getLogger(__name__)
 
-# Errors that belong into the status, because somebody other than the operator has to act.
-_TOLD = (InvalidSpec, NameConflict, Forbidden)
+# What trying again may mend is told once it failed so often in a row.
+_TOLD_AFTER = 3
 
 
-def reconcile(client: Client, settings: Settings, namespace: str, name: str) -> None:
+def reconcile(client: Client, settings: Settings, namespace: str, name: str, failures: int = 0) -> None:
     """Bring the children and the status of one model in line with its spec and with what is so.
 
     Deleting needs nothing from here: the children name the model as their owner, and the garbage collector
-    removes them after it.
+    removes them after it. `failures` is how often it failed in a row before.
 
     Raises:
         OperatorError: it has to be tried again; what somebody has to act on stands in the status already.
@@ -44,12 +44,12 @@ def reconcile(client: Client, settings: Settings, namespace: str, name: str) -> 
         return
     try:
         # If not even this can be read no status can be written either. The CRD keeps that from happening.
-        _reconcile(client, settings, ControllableModel.parse(manifest))
+        _reconcile(client, settings, ControllableModel.parse(manifest), failures)
     except NotFound as error:
         logger.info("%s/%s goes away: %s", namespace, name, error)
 
 
-def _reconcile(client: Client, settings: Settings, model: ControllableModel) -> None:
+def _reconcile(client: Client, settings: Settings, model: ControllableModel, failures: int) -> None:
     namespace, name = model.metadata.namespace, model.metadata.name
     children: dict[tuple[str, str], dict[str, Any]] = {}
     wanted_hash: str | None = None
@@ -58,8 +58,10 @@ def _reconcile(client: Client, settings: Settings, model: ControllableModel) -> 
         wanted = desired(model, settings)
         wanted_hash = next(template_hash(m["spec"]["template"]) for m in wanted if m["kind"] == "Deployment")
         children = apply(client, model, wanted)
-    except _TOLD as refusal:
-        error = refusal
+    except OperatorError as failure:
+        if not _belongs_into_status(failure, failures):
+            raise
+        error = failure
     pods = client.list(POD, namespace, label_selector(selector_labels(name)))
     status = build_status(
         model,
@@ -72,6 +74,16 @@ def _reconcile(client: Client, settings: Settings, model: ControllableModel) -> 
     _tell(client, model, status)
     if error is not None:
         raise error
+
+
+def _belongs_into_status(error: OperatorError, failures: int) -> bool:
+    """Whether somebody other than the operator has to act: at once for a refusal, else if it goes on."""
+    if isinstance(error, InvalidSpec | NameConflict | Forbidden):
+        return True
+    if not isinstance(error, ApiError) or isinstance(error, NotFound):
+        return False
+    # Where no answer comes (0) a status could not be written either.
+    return error.status == 400 or (error.status > 0 and failures >= _TOLD_AFTER)
 
 
 def _tell(client: Client, model: ControllableModel, status: Status) -> None:

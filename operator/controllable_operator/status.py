@@ -1,17 +1,20 @@
 """status from what was seen: (model, deployment, pods, error) in, status out. Pure."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from controllable_operator.api import Condition, ControllableModel, Status
 from controllable_operator.desired.common import label_selector, selector_labels
 from controllable_operator.desired.service import endpoints
-from controllable_operator.errors import OperatorError
+from controllable_operator.errors import ApiError, OperatorError
 from controllable_operator.pods import PodReport, Problem, Stage, worst
 
 # After so many attempts it is not a passing trouble of the network any more.
 _STALLED_ATTEMPTS = 3
 _STALLED_REASONS = {"ModelNotFound", "ModelLoadFailed"}
+
+_WITH_DIGITS = re.compile(r"[\w-]*\d[\w-]*")
 
 _Verdict = tuple[bool, str, str]  # status, reason, message
 
@@ -61,7 +64,7 @@ def _ready(
 ) -> _Verdict:
     wanted, serving = model.spec.replicas, _count(current, Stage.READY)
     if error is not None:
-        return False, error.reason, str(error)
+        return False, error.reason, _steady(model, error)
     if wanted == 0:
         return True, "ScaledToZero", "no pods are asked for; set spec.replicas to serve"
     if serving >= wanted:
@@ -73,6 +76,22 @@ def _ready(
         return False, "PodsNotReady", f"{progress}; one that did has fallen silent"
     slowest = next((stage for stage in Stage if _count(current, stage)), Stage.PENDING)
     return False, "Progressing", f"{progress}; the slowest one {slowest.value}"
+
+
+def _steady(model: ControllableModel, error: OperatorError) -> str:
+    """The error's message, or the one told before where only ports, times or ids in it differ.
+
+    They are no news, and every write of a status makes the operator look, and be refused, once more.
+    """
+    told = [(c.observed_generation, c.message) for c in model.status.conditions or [] if c.type == "Ready"]
+    for generation, message in told if isinstance(error, ApiError) else []:
+        if generation == model.metadata.generation and _words(message) == _words(str(error)):
+            return message
+    return str(error)
+
+
+def _words(message: str) -> str:
+    return _WITH_DIGITS.sub("", message)
 
 
 def _model_loaded(model: ControllableModel, current: list[PodReport]) -> _Verdict:

@@ -49,11 +49,15 @@ class WorkQueue(Generic[Key]):
 
     def retry(self, key: Key, at_least: float = 0.0) -> float:
         """Work on `key` again after it failed. Returns the seconds until then."""
-        failures = self._failures.get(key, 0)
+        failures = self.failures(key)
         self._failures[key] = failures + 1
         delay = max(at_least, min(self._limit, self._base * 2 ** min(failures, 32)))
         self.add_after(key, delay)
         return delay
+
+    def failures(self, key: Key) -> int:
+        """How often `key` failed in a row."""
+        return self._failures.get(key, 0)
 
     def forget(self, key: Key) -> None:
         """Note that `key` succeeded: its next failure is a first one."""

@@ -5,6 +5,7 @@ No pod becomes ready here: the runtime image is one that does nothing.
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -225,6 +226,42 @@ def test_a_spec_that_the_server_refuses_to_make_pods_from_is_told(kubectl: Kubec
     kubectl.apply(nano(serving={"resources": resources}))
     eventually(lambda: condition(kubectl, "Ready").get("reason") == "InvalidSpec", SOON)
     assert "must be less than or equal to memory limit" in condition(kubectl, "Ready")["message"]
+
+
+@pytest.fixture
+def unreachable_webhook(kubectl: Kubectl) -> Iterator[str]:
+    """The name of an admission webhook that no Service in this namespace gets past."""
+    name, namespace = f"{kubectl.namespace}.example.com", kubectl.namespace
+    webhook = {
+        "name": name,
+        "clientConfig": {"service": {"name": "not-there", "namespace": namespace}},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["services"]}],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    kind, api = "ValidatingWebhookConfiguration", "admissionregistration.k8s.io/v1"
+    kubectl.apply({"apiVersion": api, "kind": kind, "metadata": {"name": name}, "webhooks": [webhook]})
+    eventually(lambda: "failed calling webhook" in service_refusal(kubectl))
+    yield name
+    kubectl("delete", kind, name, "--ignore-not-found")
+
+
+def service_refusal(kubectl: Kubectl) -> str:
+    return kubectl.run("create", "service", "clusterip", "probe", "--tcp=80", "--dry-run=server").stderr
+
+
+def test_a_webhook_that_does_not_answer_is_told_until_it_is_gone(
+    kubectl: Kubectl, unreachable_webhook: str
+) -> None:
+    kubectl.apply(nano())
+    eventually(lambda: condition(kubectl, "Ready").get("reason") == "ApiError")
+    message = condition(kubectl, "Ready")["message"]
+    assert f'failed calling webhook "{unreachable_webhook}"' in message
+    assert not condition(kubectl, "Stalled")
+    kubectl("delete", "ValidatingWebhookConfiguration", unreachable_webhook)
+    eventually(lambda: condition(kubectl, "Ready").get("reason") == "Progressing", timeout=60)
 
 
 def test_a_pod_that_fits_nowhere_is_told_in_the_schedulers_words(kubectl: Kubectl) -> None:

@@ -33,7 +33,9 @@ async def test_a_name_noted_during_the_work_is_worked_on_once_more_afterwards() 
 async def test_retries_slow_down_up_to_a_limit_and_success_forgets_them() -> None:
     queue: WorkQueue[str] = WorkQueue(base=1, limit=5)
     assert [queue.retry("a") for _ in range(4)] == [1, 2, 4, 5]
+    assert queue.failures("a") == 4
     queue.forget("a")
+    assert queue.failures("a") == 0
     assert queue.retry("a") == 1
 
 
@@ -56,14 +58,16 @@ class Recorder:
 
     def __init__(self, *behaviours: Callable[[], object]) -> None:
         self.calls: list[tuple[str, str]] = []
+        self.failures: list[int] = []
         self.at_once: dict[tuple[str, str], int] = {}
         self.most_at_once = 0
         self._behaviours, self._lock = list(behaviours), threading.Lock()
 
-    def __call__(self, namespace: str, name: str) -> None:
+    def __call__(self, namespace: str, name: str, failures: int) -> None:
         key = (namespace, name)
         with self._lock:
             self.calls.append(key)
+            self.failures.append(failures)
             self.at_once[key] = self.at_once.get(key, 0) + 1
             self.most_at_once = max(self.most_at_once, self.at_once[key])
             behaviour = self._behaviours.pop(0) if self._behaviours else None
@@ -128,6 +132,7 @@ async def test_a_failure_is_tried_again_and_harms_no_other(error: Exception) -> 
         await recorder.called(2)
         assert controller.alive
     assert recorder.calls == [("ns", "a")] * 2
+    assert recorder.failures == [0, 1]
 
 
 async def test_a_round_visits_every_model() -> None:
