@@ -1,8 +1,8 @@
 """`make demo`: apply a manifest on a real cluster and ask the model it serves.
 
 Without KUBECONFIG the local cluster of `dev.cluster` is started, used and taken down again (unless it was up
-before, or --keep). Where no cluster can be had, the same manifest is served by a local tritonserver, and the
-demo says so.
+before, or --keep). Where none can run, the same manifest is served by a local tritonserver, and the demo says
+why.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 from controllable_inference.evaluation.problems import Problem, Split, draw_split, is_correct
@@ -23,12 +24,17 @@ from openai import OpenAI
 from rich.console import Console
 from rich.table import Column, Table
 
+from dev.cluster.errors import Unfit
+
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "examples/nano.yaml"
 NAMESPACE, OPERATOR_NAMESPACE = "reasoning", "controllable-system"
 
 # A pipe or a log has no width of its own, and the table wants more than the usual default.
 console = Console(width=None if sys.stdout.isatty() else 120)
+
+
+Object = dict[str, Any]
 
 
 class DemoError(Exception):
@@ -70,7 +76,9 @@ def dev_cluster(*arguments: str, **options) -> subprocess.CompletedProcess:
 # --------------------------------------------------------------------------- on a cluster
 def deploy(images: dict[str, str]) -> None:
     """Install the charts, apply the manifest, wait until the resource says Ready."""
-    run("helm", "upgrade", "--install", "controllable-crds", "charts/controllable-crds", "--wait")
+    # Somebody may have applied the definitions by hand before. Helm 3.17 and newer can take them over.
+    ownership = ["--take-ownership"] if "--take-ownership" in run("helm", "upgrade", "--help") else []
+    run("helm", "upgrade", "--install", "controllable-crds", "charts/controllable-crds", "--wait", *ownership)
     repository, _, tag = images["operator"].rpartition(":")
     run(
         *("helm", "upgrade", "--install", "controllable-operator", "charts/controllable-operator", "--wait"),
@@ -97,19 +105,34 @@ def deploy(images: dict[str, str]) -> None:
     run("kubectl", "apply", "-n", NAMESPACE, "-f", str(MANIFEST))
 
 
-def wait_ready(limit: float = 180) -> None:
-    """Wait for Ready and print each new reason on the way, so that nobody looks at a silent screen."""
+def pending(model: Object, deployment: Object | None, image: str) -> str:
+    """What has to happen until the model is served by `image`, by that alone; empty when it has."""
+    conditions = {condition["type"]: condition for condition in model.get("status", {}).get("conditions", [])}
+    ready = conditions.get("Ready")
+    if not ready or ready["observedGeneration"] != model["metadata"]["generation"]:
+        return "waiting for the operator"
+    if ready["status"] != "True":
+        return f"{ready['reason']}: {ready['message']}"
+    # The Ready of an earlier demo stands until the new operator has looked, its pods until new ones are up.
+    if deployment is None:
+        return "waiting for the operator"
+    spec, status = deployment["spec"], deployment.get("status", {})
+    if {container["image"] for container in spec["template"]["spec"]["containers"]} != {image}:
+        return "an earlier image is served still"
+    counts = {status.get(count, 0) for count in ("replicas", "updatedReplicas", "availableReplicas")}
+    seen = status.get("observedGeneration") == deployment["metadata"]["generation"]
+    return "" if seen and counts == {spec["replicas"]} else "pods are being replaced"
+
+
+def wait_ready(image: str, limit: float = 180) -> None:
+    """Wait until `image` serves, and print each new reason, so that nobody looks at a silent screen."""
     last, end = "", time.monotonic() + limit
     while time.monotonic() < end:
-        conditions = (
-            json.loads(run("kubectl", "get", "cmodel", "nano", "-n", NAMESPACE, "-o", "json"))
-            .get("status", {})
-            .get("conditions", [])
-        )
-        ready = next((c for c in conditions if c["type"] == "Ready"), None)
-        if ready and ready["status"] == "True":
+        items = json.loads(run("kubectl", "get", "cmodel,deployment", "-n", NAMESPACE, "-o", "json"))["items"]
+        found = {item["kind"]: item for item in items if item["metadata"]["name"] == "nano"}
+        said = pending(found["ControllableModel"], found.get("Deployment"), image)
+        if not said:
             return
-        said = f"{ready['reason']}: {ready['message']}" if ready else "waiting for the operator"
         if said != last:
             console.print(f"  [dim]{said}[/dim]")
             last = said
@@ -136,7 +159,7 @@ def demo_on_cluster(images: dict[str, str], clock: Clock) -> None:
     with clock.step("helm install, kubectl apply"):
         deploy(images)
     with clock.step("model Ready"):
-        wait_ready()
+        wait_ready(images["runtime"])
     console.print(run("kubectl", "get", "cmodel", "-n", NAMESPACE))
     with port_forward("nano") as url, clock.step("questions"):
         ask_all(url)
@@ -248,14 +271,12 @@ def main() -> int:
     try:
         if os.environ.get("KUBECONFIG"):
             demo_on_cluster(images_from_environment(), clock)
-        elif (check := dev_cluster("check", "--install", stderr=subprocess.PIPE, text=True)).returncode == 0:
-            demo_on_local_cluster(options.keep)
-        else:
-            console.print(
-                "[yellow]No cluster can be had here:[/yellow]", check.stderr.strip(), highlight=False
-            )
+        elif why := unfit():
+            console.print("[yellow]No cluster can run here:[/yellow]", why, highlight=False)
             console.print("[yellow]A local tritonserver serves the same manifest instead.[/yellow]")
             demo_without_cluster(clock)
+        else:
+            demo_on_local_cluster(options.keep)
     except DemoError as error:
         console.print(f"[red]demo failed:[/red] {error}", highlight=False)
         return 1
@@ -263,6 +284,14 @@ def main() -> int:
         return 130
     console.print(clock.summary(), highlight=False)
     return 0
+
+
+def unfit() -> str:
+    """Why no cluster can run on this machine; empty if one can. DemoError where that can't be told."""
+    check = dev_cluster("check", "--install", stderr=subprocess.PIPE, text=True)
+    if check.returncode not in (0, Unfit.exit_status):
+        raise DemoError(f"`python -m dev.cluster check --install` failed:\n{check.stderr}")
+    return check.stderr.strip() if check.returncode else ""
 
 
 def demo_on_local_cluster(keep: bool) -> None:

@@ -90,7 +90,7 @@ def status() -> None:
 
 @app.command()
 def check(install: Install = False) -> None:
-    """Say what this machine lacks for a cluster; exit status 1 if anything. Only --install changes it."""
+    """Say what this machine lacks for a cluster; exit status 3 if anything. Only --install changes it."""
     if not kind.chosen():
         checks.ensure_host()
         for needed in (checks.TO_RUN, checks.TO_MAKE_IMAGES, checks.TO_BUILD if builder.missing() else {}):
@@ -260,7 +260,7 @@ def main() -> None:
         console.print(f"[red]{escape(error.what)}[/red]")
         if error.remedy:
             console.print(f"  → {escape(error.remedy)}")
-        sys.exit(1)
+        sys.exit(error.exit_status)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.cluster.errors import ClusterError
+from dev.cluster.errors import ClusterError, Unfit
 from dev.cluster.paths import TOOLS, cache_dir, locked
 
 
@@ -93,7 +93,7 @@ def go_env(*variables: str) -> list[str]:
     """Settings of the Go on PATH, as the build sees them."""
     if not shutil.which("go"):
         needed = ".".join(map(str, go_version_needed()))
-        raise ClusterError("Go is not on PATH; Kubernetes is built with it", f"install Go {needed} or newer")
+        raise Unfit("Go is not on PATH; Kubernetes is built with it", f"install Go {needed} or newer")
     try:
         return _go(MODULES[0], "env", *variables).split()
     except subprocess.CalledProcessError as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dev.cluster import build
-from dev.cluster.errors import ClusterError
+from dev.cluster.errors import ClusterError, Unfit
 
 Has = Callable[[str], bool]
 
@@ -42,15 +42,18 @@ def packages_lacking(needed: dict[str, str], has: Has) -> list[str]:
     return sorted({package for thing, package in needed.items() if not has(thing)})
 
 
-def packages_message(packages: Iterable[str]) -> ClusterError:
+def packages_message(packages: Iterable[str]) -> Unfit:
     names = " ".join(packages)
-    return ClusterError(
+    return Unfit(
         f"missing: {names}", f"apt-get install -y {names}   (or run this with --install, or with CI=true)"
     )
 
 
 def ensure_packages(needed: dict[str, str], *, install: bool) -> None:
-    """Every program of `needed`, installed with apt where allowed; ClusterError names what is missing."""
+    """Every program of `needed`, installed with apt where allowed; Unfit names what is missing.
+
+    ClusterError where apt fails: the next time it may not.
+    """
     packages = packages_lacking(needed, _has)
     if not packages:
         return
@@ -69,11 +72,9 @@ def ensure_packages(needed: dict[str, str], *, install: bool) -> None:
 def ensure_host(system: str = platform.system(), user: int | None = None) -> None:
     """Linux, and root: namespaces, mounts and cgroups need both."""
     if system != "Linux":
-        raise ClusterError(f"this cluster needs Linux, not {system}", "with Docker, set CLUSTER=kind")
+        raise Unfit(f"this cluster needs Linux, not {system}", "with Docker, set CLUSTER=kind")
     if (os.geteuid() if user is None else user) != 0:
-        raise ClusterError(
-            "this cluster needs root", f"sudo -E {sys.executable} -m dev.cluster …, or CLUSTER=kind"
-        )
+        raise Unfit("this cluster needs root", f"sudo -E {sys.executable} -m dev.cluster …, or CLUSTER=kind")
 
 
 # Each line uses one feature of the kernel, in namespaces that are gone right after.
@@ -90,7 +91,7 @@ MODULES = ("bridge", "veth", "br_netfilter", "nf_tables", "overlay")
 
 
 def ensure_kernel() -> None:
-    """ClusterError that lists every feature that the kernel lacks."""
+    """Unfit that lists every feature that the kernel lacks."""
     if shutil.which("modprobe"):
         subprocess.run(["modprobe", "--all", "--quiet", *MODULES], capture_output=True)
     lacking = []
@@ -100,7 +101,7 @@ def ensure_kernel() -> None:
         if done.returncode:
             lacking.append(f"{feature}: {done.stderr.strip() or 'not there'}")
     if lacking:
-        raise ClusterError(
+        raise Unfit(
             "the kernel lacks what a node needs:\n    " + "\n    ".join(lacking),
             f"modprobe -a {' '.join(MODULES)}, or use a kernel that has them, outside of a plain container",
         )
@@ -110,7 +111,7 @@ def ensure_go() -> None:
     """A Go that can build the modules, or that may fetch one that can."""
     version, setting = build.go_env("GOVERSION", "GOTOOLCHAIN")
     if problem := go_problem(version, setting):
-        raise ClusterError(problem, "install a newer Go, or unset GOTOOLCHAIN so that Go fetches one itself")
+        raise Unfit(problem, "install a newer Go, or unset GOTOOLCHAIN so that Go fetches one itself")
 
 
 def go_problem(found: str, go_toolchain: str) -> str:
