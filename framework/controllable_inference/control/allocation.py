@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from controllable_inference.control.views import Plan, PromptView
 from controllable_inference.engine.request import EFFORT_COEFFICIENTS
 
+LARGEST_COEFFICIENT = 2.0
+
 
 @dataclass(frozen=True)
 class BudgetRule:
@@ -43,11 +45,13 @@ def allocate(prompt: PromptView, rule: BudgetRule, predicted: float = 1.0) -> Pl
     """paths = max(1, round(c * base_paths)), token cap = c * base_tokens, each cut to its tightest limit.
 
     Under the fast threshold: one path that does not think. The cap keeps at least `min_token_share` of the
-    base, and never exceeds the room behind the prompt. Greedy sampling makes one path, for all would be
-    equal. `limited_by` names the tightest limit that took something away, else whose coefficient it was.
+    base, and never exceeds the room behind the prompt. A domain adapter's `budget_scale` multiplies the
+    coefficient, to 2 at most. Greedy sampling makes one path, for all would be equal. `limited_by` names the
+    tightest limit that took something away, else whose coefficient it was.
     """
     wanted, limited_by = wanted_coefficient(prompt, predicted)
-    coefficient = min(max(wanted, rule.min_coefficient), rule.max_coefficient)
+    scaled = min(wanted * prompt.budget_scale, LARGEST_COEFFICIENT)
+    coefficient = min(max(scaled, rule.min_coefficient), rule.max_coefficient)
     fast = rule.can_be_fast and coefficient < rule.fast_threshold
 
     paths = 1 if fast else max(1, round(coefficient * rule.base_paths))

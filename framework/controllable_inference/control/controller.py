@@ -106,7 +106,10 @@ class GatedController:
             and p.score <= self.threshold
         )
         spare = len(running) + len(request.finished) - self.min_keep
-        return [Prune(index) for _, index in doomed[: max(0, spare)]]
+        return [
+            Prune(index, "gate", f"{score:.2f} ≤ {self.threshold:.2f}")
+            for score, index in doomed[: max(0, spare)]
+        ]
 
     def answer(self, request: RequestView) -> Answer:
         return vote(request.paths, self._weight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
@@ -19,6 +19,7 @@ class PromptView:
 
     hidden (tokens, hidden size): final hidden states of the prompt, only for a controller that asked for
     them. room: tokens that still fit behind the prompt, in the model's context and in the KV cache.
+    budget_scale: of the domain adapter that the request names; multiplies its coefficient.
     """
 
     tokens: int
@@ -26,6 +27,7 @@ class PromptView:
     room: int
     sampling: SamplingParams
     budget: RequestBudget
+    budget_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,19 @@ class RequestView:
 
 @dataclass(frozen=True)
 class Prune:
-    """Drop one running path; it has no vote."""
+    """Drop one running path; it has no vote. detail: for people, the figures behind it ("0.21 ≤ 0.30")."""
 
     path: int
     reason: str = "gate"
+    detail: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Stop:
-    """End the request now: what still runs is stopped, what has finished is voted on."""
+    """End the request now: what still runs is stopped, what has finished is voted on. detail: for people."""
 
     reason: str = "decided"
+    detail: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

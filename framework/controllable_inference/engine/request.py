@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,18 @@ Fate = Literal["kept", "pruned", "stopped", "cancelled"]
 
 EFFORT_COEFFICIENTS: dict[str, float] = {"none": 0.0, "minimal": 0.25, "low": 0.5, "medium": 1.0, "high": 2.0}
 """Budget coefficient of each effort; `none` means fast mode: one path, no thinking segment."""
+
+REASONS = {
+    "eos": "end of text",
+    "stop": "stop string",
+    "length": "token cap",
+    "gate": "gate",
+    "memory": "memory ran out",
+    "decided": "the vote was settled",
+    "deadline": "the deadline passed",
+    "cancelled": "the request was cancelled",
+}
+"""The engine's and the shipped controller's reasons for the end of a path, for people."""
 
 Messages = list[dict[str, Any]]
 
@@ -112,7 +125,9 @@ class PathResult:
     fate: kept (ran to its natural end or token cap), pruned (dropped by its score), stopped (ended with the
     request, because the vote was settled or the deadline passed), cancelled.
     reason: eos | stop | length | gate | memory | decided | deadline | cancelled, or a controller's own word.
-    score: last score the controller gave, None if it never gave one.
+    detail: the figures behind that word, where the controller told them. `why` is both in words.
+    steps: step boundaries it passed while thinking; step_ends: where in `text` each ended.
+    score, scores: the controller's, at the latest boundary and at each; None and () if it gave none.
     """
 
     index: int
@@ -122,6 +137,30 @@ class PathResult:
     answer: str | None
     score: float | None
     text: str
+    scores: tuple[float, ...] = ()
+    steps: int = 0
+    step_ends: tuple[int, ...] = ()
+    detail: str = ""
+
+    @property
+    def step_texts(self) -> tuple[str, ...]:
+        """Text of each step; joined with `rest` they are `text`."""
+        return tuple(self.text[a:b] for a, b in itertools.pairwise((0, *self.step_ends)))
+
+    @property
+    def rest(self) -> str:
+        """What follows the last step boundary: an unfinished step, or the end of thinking and the answer."""
+        return self.text[self.step_ends[-1] :] if self.step_ends else self.text
+
+    @property
+    def why(self) -> str:
+        """Why the path ended, for people: "gate: 0.21 ≤ 0.30 after step 4", "the vote was settled"."""
+        words = REASONS.get(self.reason, self.reason.replace("_", " "))
+        detail = self.detail
+        if not detail and self.fate == "pruned" and self.score is not None:
+            detail = f"score {self.score:.2f}"
+        after = f" after step {self.steps}" if self.fate == "pruned" and self.steps else ""
+        return (f"{words}: {detail}" if detail else words) + after
 
 
 @dataclass(frozen=True)
@@ -158,6 +197,7 @@ class Result:
     answer: the voted answer, extracted (what is inside \\boxed{} if anything is).
     content: what a reader is shown: the winning path's text after its thinking segment.
     text: the winning path's whole text. confidence: the winner's share of all voting weight, in [0, 1].
+    votes: voting weight by answer.
     Where no path came to its natural end, confidence is 0, finish_reason is length, and the others are what
     the first path with something to show had come to, or "".
     """
@@ -169,6 +209,7 @@ class Result:
     finish_reason: FinishReason = "stop"
     paths: list[PathResult] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
+    votes: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
