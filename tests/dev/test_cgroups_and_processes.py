@@ -16,8 +16,9 @@ def test_a_process_is_alive_until_it_ends():
 
 
 def test_a_zombie_is_not_alive():
-    child = subprocess.Popen(["true"])
-    process = Process(child.pid, Process.find(child.pid).started)
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    process = Process.find(child.pid)
+    child.stdin.close()
     while Process.find(child.pid):
         pass
     assert not process.alive
