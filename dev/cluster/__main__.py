@@ -250,6 +250,8 @@ _USAGE = """\
 
 
 def main() -> None:
+    # Root by `su` may have a PATH without ip and nft. The node, and all that is started here, inherits it.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     # By default both end Python at once; so that what was started is stopped, they have to be exceptions.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it

@@ -17,7 +17,7 @@ Has = Callable[[str], bool]
 
 
 def _on_path(program: str) -> bool:
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
+    return shutil.which(program) is not None
 
 
 # What must be there → the Debian package that brings it.

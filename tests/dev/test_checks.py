@@ -1,7 +1,11 @@
 """What a machine may lack, and what the user is told then."""
 
+import os
+import signal
+
 import pytest
 
+from dev.cluster import __main__ as command
 from dev.cluster import checks, lifecycle
 from dev.cluster.errors import ClusterError
 from dev.cluster.paths import ClusterPaths
@@ -21,6 +25,14 @@ def test_without_leave_to_install_nothing_is_installed(monkeypatch):
     monkeypatch.setattr(checks.subprocess, "run", lambda *a, **k: pytest.fail("ran something"))
     with pytest.raises(ClusterError, match="nftables"):
         checks.ensure_packages({"nft": "nftables"}, install=False)
+
+
+def test_what_lies_in_sbin_is_found_by_the_checks_and_by_all_that_is_started(monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(command, "app", lambda: None)
+    command.main()
+    assert os.environ["PATH"].split(os.pathsep)[-2:] == ["/usr/sbin", "/sbin"]
 
 
 def test_a_user_who_is_not_root_is_told_how_to_become_it():
