@@ -1,6 +1,8 @@
-"""What the shipped controller is measured against, on the same engine."""
+"""Plain sampling: one path, or several with one vote each."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -10,7 +12,8 @@ from controllable_inference.control.vote import one_each, vote
 
 
 class MajorityVote:
-    """Self-consistency (Wang et al. 2022): n whole paths, one vote each, no pruning and no early stop.
+    """Self-consistency (Wang et al. 2022, arXiv:2203.11171): n whole paths, one vote each, no pruning and no
+    early stop.
 
     token_cap: most tokens of a path. The request's own limits still hold.
     """
@@ -40,3 +43,10 @@ class SingleSample(MajorityVote):
 
     def __init__(self, token_cap: int = 1024) -> None:
         super().__init__(1, token_cap)
+
+
+class FastSample(SingleSample):
+    """One path that does not think."""
+
+    def plan(self, prompt: PromptView) -> Plan:
+        return replace(super().plan(prompt), mode="fast")
