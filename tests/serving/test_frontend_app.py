@@ -141,6 +141,34 @@ async def test_bodies_that_are_not_json_or_too_large_never_reach_triton(client, 
     assert not triton.questions
 
 
+@pytest.mark.parametrize(
+    ("content", "param"),
+    [
+        (rb'{"model": "\ud83d", "messages": []}', "model"),
+        (rb'{"model": "nano", "messages": [{"role": "user", "content": "a\ud83d"}]}', "messages.0.content"),
+        (
+            b'{"model": "nano", "messages": [{"role": "user", "content": "\xed\xa0\x80"}]}',
+            "messages.0.content",
+        ),
+        (rb'{"model": "nano", "messages": [{"role": "user", "content": "a", "\ud83d": 1}]}', "messages.0"),
+        (rb'{"model": "nano", "user": "\ud83d"}', "user"),
+        (rb'{"\ud83d": 1}', "body"),
+    ],
+)
+async def test_half_a_character_is_refused_by_the_name_of_its_field(client, triton, content, param):
+    response = await client.post("/v1/chat/completions", content=content)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param
+    assert "half of a surrogate pair" in response.json()["error"]["message"]
+    assert not triton.questions
+
+
+async def test_a_character_written_as_a_surrogate_pair_is_whole(client, triton):
+    content = rb'{"model": "nano", "messages": [{"role": "user", "content": "\ud83d\ude00"}]}'
+    assert (await client.post("/v1/chat/completions", content=content)).status_code == 200
+    assert triton.questions[0].prompt[0]["content"] == "\N{GRINNING FACE}"
+
+
 async def test_unknown_paths_and_methods_get_errors_of_the_same_form(client):
     assert (await client.get("/v2/health")).json()["error"]["type"] == "invalid_request_error"
     assert (await client.get("/v1/completions")).status_code == 405

@@ -75,6 +75,16 @@ def test_sampling_control_stream_and_heartbeat_arrive():
         ),
         ({"text_input": b"a", "control": {"max_paths": 0}}, r"control\.max_paths: must be"),
         ({"text_input": b"a", "control": {"trace": "loud"}}, r"control\.trace: must be"),
+        (
+            {"messages": [{"role": "user", "content": "\ud83d"}]},
+            r"messages\.0\.content: must be Unicode text, but has \\ud83d",
+        ),
+        (
+            {"text_input": b"a", "sampling_parameters": {"stop": ["a", "\udead"]}},
+            r"sampling_parameters\.stop\.1: must be Unicode text",
+        ),
+        ({"messages": b"[" * 2000}, "messages: nested more than 64 levels deep"),
+        ({"messages": b"[" * 65 + b"]" * 65}, "messages.*: nested more than 64 levels deep"),
     ],
 )
 def test_a_malformed_request_is_refused_by_the_name_of_its_field(tensors, message):

@@ -1,12 +1,12 @@
 """A Triton request, decoded: tensor values in, what the engine takes out. Pure."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
 from controllable_inference.errors import RequestError
+from controllable_inference.serving.client_json import decode_json
 from controllable_inference.serving.parameters import parse_messages, request_budget, sampling_params
 
 HEARTBEAT_PARAMETER = "heartbeat_ms"
@@ -78,9 +78,4 @@ def _text(tensors: Mapping[str, Any], name: str) -> str:
 
 
 def _json(tensors: Mapping[str, Any], name: str, default: Any) -> Any:
-    if name not in tensors:
-        return default
-    try:
-        return json.loads(_text(tensors, name))
-    except ValueError as error:
-        raise RequestError(name, f"not JSON: {error}") from None
+    return decode_json(_text(tensors, name), name) if name in tensors else default

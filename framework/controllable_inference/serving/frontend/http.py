@@ -1,7 +1,6 @@
 """The small print of HTTP: limited bodies, clients that leave, one measurement a request."""
 
 import asyncio
-import json
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -9,6 +8,8 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from controllable_inference.errors import RequestError
+from controllable_inference.serving.client_json import decode_json
 from controllable_inference.serving.frontend.errors import ApiError, invalid
 from controllable_inference.serving.frontend.metrics import FrontendMetrics
 
@@ -16,16 +17,16 @@ T = TypeVar("T")
 
 
 async def read_json(request: Request, limit: int) -> Any:
-    """The decoded body; ApiError 413 beyond `limit` bytes, 400 where it isn't JSON."""
+    """The decoded body; ApiError 413 beyond `limit` bytes, 400 where it isn't JSON or its text no text."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
             raise ApiError(413, f"the body is larger than {limit} bytes", code="request_too_large")
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise invalid("body", f"not JSON: {error}") from None
+        return decode_json(body, "body")
+    except RequestError as error:
+        raise invalid(error.field.removeprefix("body."), error.message) from None
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
