@@ -44,7 +44,9 @@ class GateConfig(_Strict):
     """hidden_dim is the length of one feature vector (`features.feature_dim(model hidden size)`).
 
     threshold: paths scored at or under it are pruned, but never below `min_keep` paths that live or have
-    finished, and not before a path has ended `min_steps` steps.
+    finished, and not before a path has ended `min_steps` steps. calibration makes raw scores probabilities.
+    promised_probability: the probability that a threshold of 0.3 stands for (`calibration.Promise`); scores
+    are the probabilities themselves where none is given.
     """
 
     weights: str = "gate.safetensors"
@@ -53,6 +55,7 @@ class GateConfig(_Strict):
     min_keep: int = Field(default=2, ge=1)
     min_steps: int = Field(default=2, ge=0)
     calibration: CalibrationConfig | None = None
+    promised_probability: float | None = Field(default=None, ge=0, le=1)
 
 
 class BudgetConfig(_Strict):
