@@ -57,6 +57,24 @@ def test_a_malformed_request_never_reaches_the_engine(served):
     assert not served.engine.submitted
 
 
+@pytest.mark.parametrize("control", [b'{"effort": []}', b'{"effort": ' + b"[" * 5000])
+def test_no_document_leaves_its_sender_without_an_answer(served, control):
+    channel = ask(served, control=control)
+    assert channel.error[0] == "INVALID_ARG"
+    assert channel.error[1].startswith("control")
+    assert channel.finals == 1
+    assert not served.engine.submitted
+
+
+def test_a_request_whose_channel_is_broken_is_nobody_elses_trouble(served):
+    class Broken(RecordingChannel):
+        def fail(self, code, message):
+            raise RuntimeError("no such pipe")
+
+    served.accept({}, {}, Broken())
+    assert ask(served).done.wait(2)
+
+
 def test_a_full_queue_is_told_apart_from_a_failure(served, monkeypatch):
     def full(*_, **__):
         raise QueueFull("holds 64 running and 256 waiting requests")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from controllable_inference.errors import RequestError
+from controllable_inference.serving import triton_request
 from controllable_inference.serving.triton_request import parse_triton_request
 
 
@@ -75,6 +76,8 @@ def test_sampling_control_stream_and_heartbeat_arrive():
         ),
         ({"text_input": b"a", "control": {"max_paths": 0}}, r"control\.max_paths: must be"),
         ({"text_input": b"a", "control": {"trace": "loud"}}, r"control\.trace: must be"),
+        ({"text_input": b"a", "control": {"effort": []}}, r"control\.effort: must be a string, got \[\]"),
+        ({"text_input": b"a", "control": {"effort": {}}}, r"control\.effort: must be a string, got {}"),
         (
             {"messages": [{"role": "user", "content": "\ud83d"}]},
             r"messages\.0\.content: must be Unicode text, but has \\ud83d",
@@ -90,6 +93,23 @@ def test_sampling_control_stream_and_heartbeat_arrive():
 def test_a_malformed_request_is_refused_by_the_name_of_its_field(tensors, message):
     with pytest.raises(RequestError, match="^" + message):
         parse(**tensors)
+
+
+@pytest.mark.parametrize(
+    ("parser", "field"),
+    [
+        ("parse_messages", "messages"),
+        ("sampling_params", "sampling_parameters"),
+        ("request_budget", "control"),
+    ],
+)
+def test_a_fault_that_nobody_thought_of_is_refused_by_its_field_too(monkeypatch, parser, field):
+    def surprised(*_):
+        raise OverflowError("int too large to convert to float")
+
+    monkeypatch.setattr(triton_request, parser, surprised)
+    with pytest.raises(RequestError, match=f"^{field}: can't be read: OverflowError: int too large"):
+        parse(messages=[{"role": "user", "content": "x"}])
 
 
 @pytest.mark.parametrize("value", ["soon", 1, True])

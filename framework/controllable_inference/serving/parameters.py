@@ -72,7 +72,11 @@ def sampling_params(document: Any, field: str = "sampling_parameters") -> Sampli
 
 def request_budget(document: Any, trace: str, field: str = "control") -> RequestBudget:
     """Decode {coefficient, max_paths, max_tokens, effort, deadline, trace}; `trace` where it says none."""
-    return RequestBudget(**{"trace": trace, **_known_fields(RequestBudget, document, field)})
+    given = _known_fields(RequestBudget, document, field)
+    effort = given.get("effort", "")
+    if not isinstance(effort, str):
+        raise RequestError(f"{field}.effort", f"must be a string, got {_shown(effort)}")
+    return RequestBudget(**{"trace": trace, **given})
 
 
 def _known_fields(kind: type[T], document: Any, field: str) -> dict[str, Any]:

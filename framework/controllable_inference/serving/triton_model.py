@@ -1,5 +1,6 @@
 """The Triton model without Triton: takes decoded tensors and a channel back, runs the engine between them."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -87,11 +88,19 @@ class ServedModel:
     def accept(self, tensors: Mapping[str, Any], parameters: Mapping[str, Any], channel: Channel) -> None:
         """Take one request in. Whatever comes of it goes through the channel; never raises."""
         try:
+            self._accept(tensors, parameters, channel)
+        except Exception:
+            log.exception("a request could not be taken in")
+            with contextlib.suppress(Exception):  # where it is the channel that is broken
+                channel.fail("INTERNAL", "server: could not take the request in")
+
+    def _accept(self, tensors: Mapping[str, Any], parameters: Mapping[str, Any], channel: Channel) -> None:
+        try:
             request = parse_triton_request(tensors, parameters, self._config.control.trace)
-            builder = ResponseBuilder(request.stream, request.budget.trace, self._think_end)
-        except ControllableError as error:
-            channel.fail(*refusal(type(error).__name__, str(error)))
+        except RequestError as error:
+            channel.fail(*refusal("RequestError", str(error)))
             return
+        builder = ResponseBuilder(request.stream, request.budget.trace, self._think_end)
         stream = self._pump.open(channel, builder, request.heartbeat)
         try:
             stream.handle = self._engine.submit(

@@ -1,6 +1,7 @@
 """A Triton request, decoded: tensor values in, what the engine takes out. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +41,24 @@ def parse_triton_request(
 
     Raises RequestError, whose message starts with the name of the field at fault.
     """
-    return TritonRequest(
-        prompt=_prompt(tensors),
-        stream=bool(tensors.get("stream", False)),
-        sampling=sampling_params(_json(tensors, "sampling_parameters", {})),
-        budget=request_budget(_json(tensors, "control", {}), default_trace),
-        heartbeat=_heartbeat(parameters),
-    )
+    with _blaming("messages" if "messages" in tensors else "text_input"):
+        prompt = _prompt(tensors)
+    with _blaming("sampling_parameters"):
+        sampling = sampling_params(_json(tensors, "sampling_parameters", {}))
+    with _blaming("control"):
+        budget = request_budget(_json(tensors, "control", {}), default_trace)
+    return TritonRequest(prompt, bool(tensors.get("stream", False)), sampling, budget, _heartbeat(parameters))
+
+
+@contextmanager
+def _blaming(field: str) -> Iterator[None]:
+    """Whatever a field's value makes go wrong is the fault of that value, also where nobody thought of it."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except Exception as error:
+        raise RequestError(field, f"can't be read: {type(error).__name__}: {error}") from error
 
 
 def _prompt(tensors: Mapping[str, Any]) -> str | Messages:
