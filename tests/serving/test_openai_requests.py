@@ -136,3 +136,20 @@ def test_tritons_errors_become_http_statuses_and_tell_nothing_of_the_inside(code
     assert (error.status, error.param) == (status, param)
     assert status < 500 or "secret" not in error.message
     assert ("retry-after" in error.response().headers) == (status in (429, 503))
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("text_input: has 300 tokens, of 256 that fit", "prompt: has 300 tokens, of 256 that fit"),
+        ("messages: has 300 tokens: too many", "messages: has 300 tokens: too many"),
+        ("control.effort: must be one of none, low", "reasoning_effort: must be one of none, low"),
+        ("sampling_parameters.top_k: must be a whole number", "top_k: must be a whole number"),
+        (
+            "[request id: 7] input 'text_input' must be given",
+            "[request id: 7] input 'text_input' must be given",
+        ),
+    ],
+)
+def test_a_refusal_calls_the_field_what_the_client_called_it(message, told):
+    assert from_triton("INVALID_ARGUMENT", message).message == told

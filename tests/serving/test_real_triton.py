@@ -144,6 +144,8 @@ def test_what_only_the_engine_can_refuse_comes_back_as_400_too(client):
     with pytest.raises(openai.BadRequestError) as refusal:
         client.completions.create(model="tiny", prompt="x" * 20000)
     assert refusal.value.param == "prompt"
+    assert "prompt: has" in refusal.value.message
+    assert "text_input" not in refusal.value.message
 
 
 def test_a_model_that_is_not_served_is_not_found(client):

@@ -43,7 +43,9 @@ def from_triton(code: str, message: str) -> ApiError:
     """An error that Triton or its model gave, by gRPC status name and message."""
     who = field_of(message)
     if code == "INVALID_ARGUMENT":
-        return ApiError(400, message, param=openai_name(who) or None)
+        if not who:
+            return ApiError(400, message)
+        return invalid(openai_name(who), message.removeprefix(f"{who}: "))
     if who == QUEUE:
         return ApiError(429, message, code="queue_full")
     if code in ("UNAVAILABLE", "NOT_FOUND", "CANCELLED") or "is not healthy" in message:
