@@ -1,13 +1,18 @@
+import pytest
 import torch
+from controllable_inference.control.agreement import Agreement
 from controllable_inference.control.features import (
     RANK,
     STATISTICS,
     PathFeatures,
     RecordedPath,
     feature_dim,
+    feature_names,
     features_of_recording,
+    select,
     token_statistics,
 )
+from controllable_inference.errors import ControlConfigError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,9 +25,11 @@ def recording(lengths: list[int], boundary_every: int, seed: int) -> list[Record
         RecordedPath(
             torch.randn(n, HIDDEN, generator=generator),
             torch.randn(n, 3, generator=generator),
-            [*range(boundary_every, n + 1, boundary_every)],
+            ends := [*range(boundary_every, n + 1, boundary_every)],
+            [f"{at + (seed + path + at) % 2}\n" for at in range(len(ends))],
+            str(n % 3) if n % 4 else None,
         )
-        for n in lengths
+        for path, n in enumerate(lengths)
     ]
 
 
@@ -36,6 +43,7 @@ def test_token_by_token_among_strangers_gives_what_a_whole_recording_gives(lengt
     state.update(torch.tensor(slots), torch.ones(len(slots), HIDDEN), torch.ones(len(slots), 3))
     state.reset(slots)
     state.grow(14)
+    agreement = Agreement()
     online: list[list[torch.Tensor]] = [[] for _ in ours]
     for n in range(1, max(lengths)):
         rows = [(slots[i], p) for i, p in enumerate(ours) if len(p.hidden) - 1 >= n]
@@ -45,9 +53,15 @@ def test_token_by_token_among_strangers_gives_what_a_whole_recording_gives(lengt
             torch.stack([p.hidden[n - 1] for _, p in rows]),
             torch.stack([p.statistics[n - 1] for _, p in rows]),
         )
-        for i, path in enumerate(ours):
-            if n in path.boundaries and n <= len(path.hidden) - 1:
-                online[i] += state.boundary([slots[i]], path.hidden[n - 1 : n], [slots])
+        for path in ours:
+            if len(path.hidden) == n and path.answer is not None:
+                agreement.finish(path.answer)
+        due = [i for i, p in enumerate(ours) if n in p.boundaries and n <= len(p.hidden) - 1]
+        for i in due:
+            agreement.enter(i, ours[i].steps[len(online[i])])
+        for i in due:
+            agreed = agreement.measure(i, len(ours) - 1)
+            online[i] += state.boundary([slots[i]], ours[i].hidden[n - 1 : n], [slots], [agreed])
     for mine, replayed in zip(online, offline, strict=True):
         assert torch.equal(torch.stack(mine) if mine else torch.zeros(0, feature_dim(HIDDEN)), replayed)
 
@@ -64,12 +78,46 @@ def test_a_vector_is_boundary_state_step_mean_and_statistics():
 
 
 def test_rank_orders_a_requests_paths_and_a_lone_path_is_in_the_middle():
-    paths = [RecordedPath(torch.zeros(3, HIDDEN), torch.full((3, 3), -float(i)), [2]) for i in range(4)]
+    paths = [
+        RecordedPath(torch.zeros(3, HIDDEN), torch.full((3, 3), -float(i)), [2], ["1"], None)
+        for i in range(4)
+    ]
     ranks = [f[0, 2 * HIDDEN + RANK].item() for f in features_of_recording(paths)]
     assert ranks == [1.0, 2 / 3, 1 / 3, 0.0] or torch.allclose(
         torch.tensor(ranks), torch.tensor([1, 2 / 3, 1 / 3, 0])
     )
     assert features_of_recording(paths[:1])[0][0, 2 * HIDDEN + RANK] == 0.5
+
+
+def test_paths_agree_with_those_that_ended_a_step_at_the_same_moment_and_with_answers_already_there():
+    def path(tokens, boundaries, steps, answer):
+        return RecordedPath(torch.zeros(tokens, HIDDEN), torch.zeros(tokens, 3), boundaries, steps, answer)
+
+    paths = [
+        path(9, [2, 6], ["1+1=2", "so 2"], "2"),
+        path(9, [2, 7], ["1+1=2", "so 3"], "3"),
+        path(6, [2, 5], ["1+1=3", "so 3"], "3.0"),
+    ]
+    named = [
+        [dict(zip(STATISTICS, row[2 * HIDDEN :].tolist(), strict=True)) for row in vectors]
+        for vectors in features_of_recording(paths)
+    ]
+    assert [steps[0]["step_agreement"] for steps in named] == [0.5, 0.5, 0.0]
+    assert [steps[0]["siblings_seen"] for steps in named] == [1.0, 1.0, 1.0]
+    # The third has ended with 3 when the others end their second steps, and its second step still counts.
+    assert [steps[1]["answer_agreement"] for steps in named] == [0.0, 1.0, 0.5]
+    assert [steps[1]["siblings_seen"] for steps in named] == [0.5, 1.0, 0.0]
+    assert named[1][1]["step_agreement"] == 0.5
+
+
+def test_columns_go_by_their_names():
+    dim = feature_dim(HIDDEN)
+    assert select([], HIDDEN) == select(feature_names(), HIDDEN) == list(range(dim))
+    assert select(["step_mean_hidden[*]"], HIDDEN) == list(range(HIDDEN, 2 * HIDDEN))
+    assert select(["rank", "path_logprob"], HIDDEN) == [2 * HIDDEN + RANK, 2 * HIDDEN]
+    assert select(["siblings_seen"], HIDDEN) == [dim - 1]
+    with pytest.raises(ControlConfigError, match=r"no features named mood, luck; it has .* rank.* Train the"):
+        select(["rank", "mood", "luck"], HIDDEN)
 
 
 def test_statistics_of_a_forbidden_token_are_numbers():

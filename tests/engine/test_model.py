@@ -125,7 +125,7 @@ def test_a_controller_of_another_model_is_refused(controlled):
     config = json.loads((controlled / "control.json").read_text())
     config["gate"]["hidden_dim"] = 99
     (controlled / "control.json").write_text(json.dumps(config))
-    with pytest.raises(ControlConfigError, match=r"gate\.hidden_dim is 99, .* length 77 \(hidden size 32\)"):
+    with pytest.raises(ControlConfigError, match=r"gate\.hidden_dim is 99, .* length 81 \(hidden size 32\)"):
         ControllableInference.from_pretrained(controlled)
     config["gate"] = None
     config["budget"]["input_dim"] = 64

@@ -21,6 +21,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from controllable_inference.control.agreement import AGREEMENT, Agreement
+from controllable_inference.control.answer import normalise
+from controllable_inference.errors import ControlConfigError
+
 CONFIDENCE_TOP_K = 5
 
 STATISTICS = (
@@ -37,6 +41,7 @@ STATISTICS = (
     "relative_logprob",  # path_logprob - mean path_logprob of the request's paths at the same moment
     "relative_confidence",
     "rank",  # share of the request's other paths with a lower path_logprob, ties half; 0.5 when alone
+    *AGREEMENT,
 )
 RANK = STATISTICS.index("rank")
 
@@ -46,7 +51,26 @@ def feature_dim(model_hidden_size: int) -> int:
 
 
 def feature_names() -> list[str]:
+    """What a vector holds, in order. A name that ends in `[*]` stands for one column a hidden dimension."""
     return ["boundary_hidden[*]", "step_mean_hidden[*]", *STATISTICS]
+
+
+def select(names: Sequence[str], model_hidden_size: int) -> list[int]:
+    """Columns of a feature vector that go by these of `feature_names`, in their order; all if none is named.
+
+    Raises ControlConfigError for names that this version does not know.
+    """
+    columns: dict[str, list[int]] = {}
+    at = 0
+    for name in feature_names():
+        size = model_hidden_size if name.endswith("[*]") else 1
+        columns[name] = list(range(at, at := at + size))
+    if unknown := [name for name in names if name not in columns]:
+        raise ControlConfigError(
+            f"this version has no features named {', '.join(unknown)}; it has {', '.join(columns)}. Train "
+            "the gate again, or use the version that it was trained with"
+        )
+    return [column for name in names or columns for column in columns[name]]
 
 
 class TokenStatistics(NamedTuple):
@@ -124,12 +148,19 @@ class PathFeatures:
         self.step_min[slots] = torch.minimum(self.step_min[slots], values[:, 0])
         self.step_hidden.index_add_(0, slots, hidden.to(torch.float32))
 
-    def boundary(self, slots: Sequence[int], hidden: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+    def boundary(
+        self,
+        slots: Sequence[int],
+        hidden: Tensor,
+        groups: Sequence[Sequence[int]],
+        agreement: Sequence[Sequence[float]],
+    ) -> Tensor:
         """Feature vectors of paths whose newest token ended a step; the next step begins with this call.
 
         hidden (n, hidden_size): states at the boundary tokens. groups: for each slot, the slots of all paths
         of its request, itself included. Paths without an accounted token do not count; ended ones count as
-        they were when they ended. Returns (n, feature_dim(hidden_size)) float32.
+        they were when they ended. agreement: for each slot, what `Agreement` measures.
+        Returns (n, feature_dim(hidden_size)) float32.
         """
         at = torch.tensor(slots, dtype=torch.long, device=self.device)
         path = self.sums[at] / self.tokens[at, None]
@@ -145,6 +176,7 @@ class PathFeatures:
                 torch.log1p(self.tokens[at, None]) / 8,
                 torch.log1p(self.steps[at, None]) / 8,
                 self._relative(at, path, groups),
+                torch.tensor(agreement, dtype=torch.float64, device=self.device),
             ),
             dim=1,
         )
@@ -174,12 +206,15 @@ class RecordedPath:
     """One whole generated path, as recorded for training. T = its tokens, the one that ended it included.
 
     hidden (T, hidden_size): state at each token. statistics (T, 3): its logprob, entropy, confidence.
-    boundaries: how many tokens had been generated at the end of each step.
+    boundaries: how many tokens had been generated at the end of each step; steps: the text of each. answer:
+    what the path came to, None for nothing.
     """
 
     hidden: Tensor
     statistics: Tensor
     boundaries: Sequence[int]
+    steps: Sequence[str]
+    answer: str | None
 
 
 def features_of_recording(paths: Sequence[RecordedPath]) -> list[Tensor]:
@@ -191,9 +226,13 @@ def features_of_recording(paths: Sequence[RecordedPath]) -> list[Tensor]:
     hidden_size = paths[0].hidden.shape[1]
     state = PathFeatures(len(paths), hidden_size)
     lengths = [len(path.hidden) - 1 for path in paths]
-    ends = [set(path.boundaries) for path in paths]
+    ends = [dict(zip(path.boundaries, path.steps, strict=True)) for path in paths]
+    agreement = Agreement()
     found: list[list[Tensor]] = [[] for _ in paths]
     for n in range(1, max(lengths) + 1):
+        for path in paths:
+            if len(path.hidden) == n and path.answer is not None:
+                agreement.finish(normalise(path.answer))
         alive = [i for i, length in enumerate(lengths) if length >= n]
         state.update(
             torch.tensor(alive),
@@ -201,10 +240,12 @@ def features_of_recording(paths: Sequence[RecordedPath]) -> list[Tensor]:
             torch.stack([paths[i].statistics[n - 1] for i in alive]),
         )
         due = [i for i in alive if n in ends[i]]
+        for i in due:
+            agreement.enter(i, ends[i][n])
         if due:
             hidden = torch.stack([paths[i].hidden[n - 1] for i in due])
-            for i, vector in zip(
-                due, state.boundary(due, hidden, [range(len(paths))] * len(due)), strict=True
-            ):
+            agreed = [agreement.measure(i, len(paths) - 1) for i in due]
+            vectors = state.boundary(due, hidden, [range(len(paths))] * len(due), agreed)
+            for i, vector in zip(due, vectors, strict=True):
                 found[i].append(vector)
     return [torch.stack(f) if f else torch.zeros(0, feature_dim(hidden_size)) for f in found]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from controllable_inference.control.allocation import BudgetRule
@@ -19,7 +20,7 @@ from controllable_inference.control.config import (
     GateConfig,
 )
 from controllable_inference.control.controller import GatedController, confidence_rank
-from controllable_inference.control.features import feature_dim
+from controllable_inference.control.features import select
 from controllable_inference.control.gate import PathGate
 from controllable_inference.errors import ControlConfigError
 
@@ -45,7 +46,7 @@ def load_controller(
         threshold = gate.threshold if gate else GateConfig(hidden_dim=1).threshold
     return GatedController(
         budget_rule(budget, settings, thinks),
-        _load_gate(folder, gate, hidden_size) if gate else confidence_rank,
+        _load_gate(folder, config, gate, hidden_size) if config and gate else confidence_rank,
         threshold=threshold if settings.path_pruning.enabled else None,
         min_keep=gate.min_keep if gate else 2,
         min_steps=gate.min_steps if gate else 2,
@@ -70,18 +71,25 @@ def budget_rule(budget: BudgetConfig | None, settings: ControlSettings, thinks: 
     )
 
 
-def _load_gate(folder: Path, config: GateConfig, hidden_size: int) -> Callable[[Tensor], Tensor]:
-    expected = feature_dim(hidden_size)
-    if config.hidden_dim != expected:
+def _load_gate(
+    folder: Path, control: ControlConfig, config: GateConfig, hidden_size: int
+) -> Callable[[Tensor], Tensor]:
+    """A gate reads the features it was trained with, by their names, whatever else there is by now."""
+    try:
+        columns = select(control.features.names, hidden_size)
+    except ControlConfigError as error:
+        raise ControlConfigError(f"{folder / CONTROL_FILE}: features.names: {error}") from error
+    if config.hidden_dim != len(columns):
         raise ControlConfigError(
-            f"{folder / CONTROL_FILE}: gate.hidden_dim is {config.hidden_dim}, but paths of this model have "
-            f"features of length {expected} (hidden size {hidden_size}); the gate is another model's"
+            f"{folder / CONTROL_FILE}: gate.hidden_dim is {config.hidden_dim}, but its features make vectors "
+            f"of length {len(columns)} (hidden size {hidden_size}); the gate is another model's"
         )
     gate = PathGate.load(folder / config.weights, config.hidden_dim, config.threshold)
     calibrate = Calibration.of(config.calibration) if config.calibration else None
+    index = torch.tensor(columns, device=next(gate.parameters()).device)
 
     def score(features: Tensor) -> Tensor:
-        raw = gate(features.to(next(gate.parameters()).device)[None])[0]
+        raw = gate(features.to(index.device)[None, :, index])[0]
         return calibrate(raw) if calibrate else raw
 
     return score

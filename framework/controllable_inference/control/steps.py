@@ -29,3 +29,11 @@ class StepDelimiters:
             if self.ends_step(token):
                 found.append(n)
         return found
+
+
+def step_texts(
+    tokens: Sequence[int], boundaries: Sequence[int], decode: Callable[[Sequence[int]], str]
+) -> list[str]:
+    """What was written in each step of a whole path, given where each ended."""
+    starts = [0, *boundaries]
+    return [decode(tokens[start:end]) for start, end in zip(starts, boundaries, strict=False)]

@@ -72,7 +72,12 @@ class Judge:
     def _score(self, paths: Sequence[Path], hidden: Tensor) -> None:
         """All paths at a boundary in this step, of all requests, in one pass for each controller."""
         siblings = [[p.slot for p in path.group.paths] for path in paths]
-        features = self.features.boundary([p.slot for p in paths], hidden, siblings)
+        for path in paths:
+            written = self.lifecycle.vocabulary.detokenizer.decode(path.tokens[path.step_from :])
+            path.group.agreement.enter(path.index, written)
+            path.step_from = len(path.tokens)
+        agreement = [p.group.agreement.measure(p.index, len(p.group.paths) - 1) for p in paths]
+        features = self.features.boundary([p.slot for p in paths], hidden, siblings, agreement)
         statistics = features[:, -len(STATISTICS) :].tolist()
         by_controller: dict[int, list[int]] = defaultdict(list)
         for at, path in enumerate(paths):

@@ -66,7 +66,9 @@ class Lifecycle:
                 if path.answer is None and words.lenient:
                     # a model that need not think is taken at its word when it ends without having thought
                     path.answer = extract_answer(path.text, None)
-                path.answer_key = None if path.answer is None else normalise(path.answer)
+                if path.answer is not None:
+                    path.answer_key = normalise(path.answer)
+                    group.agreement.finish(path.answer_key)
             self._trace(group, events.PathFinished(path.index, reason, path.answer, len(path.tokens)))
         elif fate == "pruned":
             self._trace(group, events.PathPruned(path.index, reason, path.score, len(path.tokens)))

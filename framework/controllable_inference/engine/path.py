@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from controllable_inference.control.controller import Controller
+from controllable_inference.control.agreement import Agreement
 from controllable_inference.control.views import PathView, Plan, RequestView
 from controllable_inference.engine.detokenizer import GrowingText
 from controllable_inference.engine.events import Event
@@ -25,7 +26,7 @@ class Path:
     computed: positions whose keys and values are in the cache, the prompt's included.
     key: of its random numbers. slot: where its running statistics are kept. stepping: its steps are
     watched, which ends with its thinking segment. scores: one a boundary. statistics: at the latest boundary.
-    answer_key: by which equal answers meet.
+    step_from: how many tokens it had when its step began. answer_key: by which equal answers meet.
     """
 
     group: PathGroup
@@ -41,6 +42,7 @@ class Path:
     scores: tuple[float, ...] = ()
     statistics: tuple[float, ...] | None = None
     at_boundary: bool = False
+    step_from: int = 0
     reasoning_tokens: int = 0
     fate: Fate | None = None
     reason: str = ""

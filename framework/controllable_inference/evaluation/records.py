@@ -7,13 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from controllable_inference.control.features import STATISTICS
+from controllable_inference.errors import ControllableError
+
+
+class RecordsError(ControllableError):
+    """A file of records doesn't fit this version."""
+
 
 @dataclass(frozen=True)
 class PathRecord:
     """One path that nobody interrupted.
 
     tokens: how many it took, its end included. boundaries: tokens generated at the end of each step.
-    features (steps, feature_dim): what a gate sees at each boundary. right: the verifier's word.
+    features (steps, feature_dim): what a gate sees at each boundary, features.STATISTICS in the last columns.
+    right: the verifier's word. text: all that it wrote.
     """
 
     tokens: int
@@ -21,6 +29,7 @@ class PathRecord:
     features: Tensor
     answer: str | None
     right: bool
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,13 +60,18 @@ class ProblemRecord:
 def save(records: list[ProblemRecord], path: Path) -> None:
     """Write records in a form that `torch.load(weights_only=True)` reads, in one piece or not at all."""
     fresh = path.with_suffix(".new")
-    torch.save([asdict(record) for record in records], fresh)
+    torch.save({"statistics": STATISTICS, "problems": [asdict(record) for record in records]}, fresh)
     fresh.replace(path)
 
 
 def load(path: Path) -> list[ProblemRecord]:
-    """Read what `save` wrote."""
-    return [_problem(plain) for plain in torch.load(path, weights_only=True)]
+    """Read what `save` wrote. Raises RecordsError for what another version has written."""
+    plain = torch.load(path, weights_only=True)
+    if not isinstance(plain, dict) or tuple(plain["statistics"]) != STATISTICS:
+        raise RecordsError(
+            f"{path} was recorded by a version that saw other statistics of paths; delete it and record anew"
+        )
+    return [_problem(problem) for problem in plain["problems"]]
 
 
 def _problem(plain: dict[str, Any]) -> ProblemRecord:
