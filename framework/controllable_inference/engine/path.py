@@ -103,6 +103,7 @@ class PathGroup:
     plan: Plan | None = None
     paths: list[Path] = field(default_factory=list)
     starting: list[Path] = field(default_factory=list)
+    agreement: Agreement = field(default_factory=Agreement)
     admitted_at: float | None = None
     first_token_at: float | None = None
     leader: int | None = None
