@@ -12,10 +12,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from controllable_inference.engine import attention
 from controllable_inference.errors import ModelLoadError, ModelNotFound
+from controllable_inference.model_files import PICKLED, WANTED
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
 
 
@@ -85,7 +84,7 @@ def _check_weights(folder: Path) -> None:
         raise ModelLoadError(f"{folder} has no config.json; it is not a Hugging Face checkpoint")
     if any(folder.glob("*.safetensors")):
         return
-    pickled = sorted(p.name for pattern in PICKLED for p in folder.glob(pattern))
+    pickled = sorted(path.name for path in folder.iterdir() if path.name.endswith(PICKLED))
     if pickled:
         raise ModelLoadError(
             f"{folder} holds pickled weights only ({pickled[0]}), and loading a pickle runs the code in it; "

@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from controllable_inference import cli
-from controllable_inference.errors import ModelNotFound
+from controllable_inference.checkpoint import find, load
+from controllable_inference.errors import ModelLoadError, ModelNotFound
 from controllable_inference.serving.fetch import fetch
 from typer.testing import CliRunner
 
@@ -96,6 +97,15 @@ def test_a_folder_that_is_no_safe_model_is_refused_with_the_reason(
         fetch(str(checkpoint), tmp_path / "model", progress=quiet)
 
 
+@pytest.mark.parametrize("name", ["model.bin", "model.pt", "model.pth", "model.ckpt", "model.pkl"])
+def test_fetching_and_loading_agree_on_what_is_pickled(checkpoint, tmp_path, name):
+    (checkpoint / "model.safetensors").rename(checkpoint / name)
+    with pytest.raises(ModelNotFound, match=rf"only pickled weights \({name}\)"):
+        fetch(str(checkpoint), tmp_path / "model", progress=quiet)
+    with pytest.raises(ModelLoadError, match=rf"pickled weights only \({name}\)"):
+        load(checkpoint)
+
+
 def test_a_folder_that_is_in_the_way_is_not_touched(checkpoint, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "precious").write_text("x")
@@ -177,6 +187,14 @@ def test_a_repository_is_downloaded_without_what_is_not_needed(hub, tmp_path):
     ]
     assert (to / "model.safetensors").read_bytes() == b"weights"
     assert not list(tmp_path.glob(".model.partial"))
+
+
+def test_fetching_and_loading_download_the_same_tokenizers(hub, tmp_path, monkeypatch):
+    tokenizers = dict.fromkeys(["spiece.model", "vocab.txt", "merges.txt", "qwen.tiktoken"], b"words")
+    hub.files |= tokenizers
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    for folder in (fetch("hf://org/nano", tmp_path / "model", progress=quiet), find("org/nano")):
+        assert tokenizers.keys() <= {path.name for path in folder.iterdir()}
 
 
 def test_a_download_that_is_here_already_is_not_repeated(hub, tmp_path):

@@ -16,11 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from controllable_inference.errors import ModelNotFound
+from controllable_inference.model_files import PICKLED, WANTED
 from controllable_inference.serving.resources import resource
 
 PVC_ROOT_ENV = "CONTROLLABLE_PVC_ROOT"
-ALLOWED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.tiktoken", "vocab.txt", "merges.txt")
-PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 Progress = Callable[[str], None]
 
@@ -117,7 +116,7 @@ def _download(repo: str, revision: str | None, to: Path, progress: Progress) -> 
         partial = to.with_name(f".{to.name}.partial")
         progress(f"downloading {name} (commit {commit})")
         # Into a folder of its own, where an interrupted download is taken up again file by file.
-        snapshot_download(repo, revision=commit, allow_patterns=list(ALLOWED), local_dir=partial)
+        snapshot_download(repo, revision=commit, allow_patterns=list(WANTED), local_dir=partial)
     except GatedRepoError as error:
         raise ModelNotFound(
             f"{name}: gated; accept its terms on the hub, and give a token that may read it "
