@@ -1,6 +1,8 @@
 """Figures and their uncertainty, resampled by problem: paths of one problem are not independent."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +25,132 @@ def bootstrap(values: Sequence[float], rounds: int = 2000, seed: int = 0) -> Int
     picks = np.random.default_rng(seed).integers(0, len(array), (rounds, len(array)))
     low, high = np.quantile(array[picks].mean(axis=1), (0.025, 0.975))
     return Interval(float(array.mean()), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, and the same figure in each round of a bootstrap; what is computed from it is computed in
+    every round, so that figures of the same problems are compared in pairs.
+    """
+
+    value: float
+    draws: np.ndarray
+
+    @property
+    def interval(self) -> Interval:
+        """95 % percentile interval over the rounds in which the figure exists. An end may be infinite."""
+        known = self.draws[~np.isnan(self.draws)]
+        if not len(known):
+            return Interval(self.value, float("nan"), float("nan"))
+        low, high = np.quantile(known, (0.025, 0.975), method="inverted_cdf")
+        return Interval(self.value, float(low), float(high))
+
+    def _with(self, other: Estimate | float, operation: Callable[..., np.ndarray]) -> Estimate:
+        value, draws = (other.value, other.draws) if isinstance(other, Estimate) else (other, other)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = np.float64(self.value)  # divides by zero as numpy does, not as Python
+            return Estimate(float(operation(own, value)), operation(self.draws, draws))
+
+    def __add__(self, other: Estimate | float) -> Estimate:
+        return self._with(other, np.add)
+
+    def __sub__(self, other: Estimate | float) -> Estimate:
+        return self._with(other, np.subtract)
+
+    def __rsub__(self, other: float) -> Estimate:
+        return self._with(other, lambda own, its: its - own)
+
+    def __mul__(self, other: Estimate | float) -> Estimate:
+        return self._with(other, np.multiply)
+
+    def __truediv__(self, other: Estimate | float) -> Estimate:
+        return self._with(other, np.divide)
+
+    def saved_against(self, other: Estimate) -> Estimate:
+        """The share by which it is smaller: 1 - self / other."""
+        return 1 - self / other
+
+
+class Resamples:
+    """Rounds of drawing as many problems as there are, with replacement; one set of draws for all figures.
+
+    counts (rounds, problems): how often each problem was drawn in each round.
+    """
+
+    def __init__(self, problems: int, rounds: int = 2000, seed: int = 0) -> None:
+        if problems < 1:
+            raise ValueError("no problems to average over")
+        shares = np.full(problems, 1 / problems)
+        self.counts = np.random.default_rng(seed).multinomial(problems, shares, rounds).astype(np.float64)
+
+    def mean(self, values: Sequence[float] | np.ndarray) -> Estimate:
+        """Mean of `values`, one a problem."""
+        array = np.asarray(values, dtype=np.float64)
+        return Estimate(float(array.mean()), self.counts @ array / len(array))
+
+    def ratio(self, parts: Sequence[float] | np.ndarray, wholes: Sequence[float] | np.ndarray) -> Estimate:
+        """Sum of `parts` by sum of `wholes`, each one a problem: what is pooled over paths."""
+        return self.mean(parts) / self.mean(wholes)
+
+    def quantile(self, values: Sequence[float] | np.ndarray, share: float) -> Estimate:
+        """The smallest of `values`, one a problem, that at least `share` of the problems do not exceed."""
+        array = np.asarray(values, dtype=np.float64)
+        order = np.argsort(array, kind="stable")
+        below = self.counts[:, order].cumsum(axis=1)
+        at = (below >= share * len(array) - 1e-9).argmax(axis=1)
+        return Estimate(float(np.quantile(array, share, method="inverted_cdf")), array[order][at])
+
+    def auc(self, scores: np.ndarray, outcomes: np.ndarray, problems: np.ndarray) -> Estimate:
+        """Pooled `auc` of paths; problems: number of each path's problem."""
+        positive = outcomes > 0.5
+        values, rank = np.unique(scores, return_inverse=True)
+
+        def of(weights: np.ndarray) -> float:
+            high = np.bincount(rank[positive], weights[positive], len(values))
+            low = np.bincount(rank[~positive], weights[~positive], len(values))
+            pairs = high.sum() * low.sum()
+            return float(high @ (low.cumsum() - low / 2) / pairs) if pairs else float("nan")
+
+        return Estimate(of(np.ones(len(scores))), np.array([of(counts[problems]) for counts in self.counts]))
+
+    def within_auc(self, scores: np.ndarray, outcomes: np.ndarray, problems: np.ndarray) -> Estimate:
+        """`within_auc` of paths."""
+        tallies = np.zeros((2, self.counts.shape[1]))
+        for problem in np.unique(problems):
+            own = problems == problem
+            tallies[:, problem] = _wins(scores[own], outcomes[own] > 0.5)
+        return self.ratio(tallies[0], tallies[1])
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Boundaries of about equal score: their mean score, the share that ended right, their share of all."""
+
+    score: float
+    outcome: float
+    weight: float
+
+
+def calibration_bins(
+    scores: np.ndarray, outcomes: np.ndarray, weights: np.ndarray, bins: int = 10
+) -> list[Bin]:
+    """Bins of about equal weight, by rising score. Equal scores may part; no bin is empty."""
+    order = np.argsort(scores, kind="stable")
+    score, outcome, weight = scores[order], outcomes[order], weights[order] / weights.sum()
+    place = np.minimum(((weight.cumsum() - weight / 2) * bins).astype(int), bins - 1)
+    return [
+        Bin(
+            float(score[own] @ weight[own] / weight[own].sum()),
+            float(outcome[own] @ weight[own] / weight[own].sum()),
+            float(weight[own].sum()),
+        )
+        for own in (place == number for number in np.unique(place))
+    ]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Expected calibration error: mean gap between score and outcome (Naeini et al. 2015)."""
+    return sum(abs(b.score - b.outcome) * b.weight for b in bins)
 
 
 def auc(scores: Sequence[float], outcomes: Sequence[float]) -> float | None:
