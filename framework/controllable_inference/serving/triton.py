@@ -145,14 +145,18 @@ def triton_command(
 
 
 def triton_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment in which Triton's stub finds this very Python.
+    """The environment in which Triton's stub finds this very Python, and computes with threads that fit.
 
     The stub ignores PYTHONHOME and PYTHONPATH: it takes the first `python3` on PATH (a venv is honoured)
     and loads libpython by LD_LIBRARY_PATH.
     """
+    # Here, as the image's build unpacks tritonserver with nothing but this file's own imports.
+    from controllable_inference.serving.threads import thread_environment
+
     library = sysconfig.get_config_var("LIBDIR") or ""
     return {
         **environ,
+        **thread_environment(environ),
         "PATH": _joined(str(Path(sys.executable).parent), environ.get("PATH", "")),
         "LD_LIBRARY_PATH": _joined(library, environ.get("LD_LIBRARY_PATH", "")),
     }
