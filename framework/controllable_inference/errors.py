@@ -37,7 +37,11 @@ class QueueFull(ControllableError):
 
 
 class QueueTimeout(ControllableError):
-    """A request waited longer than the queue's timeout (or its own deadline) before a place came free."""
+    """A request waited longer than the queue's timeout before a place came free; try again later."""
+
+
+class DeadlineExceeded(ControllableError):
+    """A request's own deadline passed before its first token: there is nothing to answer with."""
 
 
 class EngineDead(ControllableError):

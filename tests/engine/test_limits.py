@@ -87,7 +87,7 @@ def test_a_deadline_that_passes_in_the_queue_is_a_timeout(stepped):
     late = engine.submit("1+2=", budget=RequestBudget(deadline=0.01))
     time.sleep(0.02)
     engine.step()
-    assert late.events[-1].error == "QueueTimeout"
+    assert late.events[-1].error == "DeadlineExceeded"
 
 
 def test_a_prompt_longer_than_the_context_is_refused_by_its_field(stepped):

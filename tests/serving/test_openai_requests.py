@@ -3,6 +3,7 @@
 import pytest
 from controllable_inference.serving.frontend import schema
 from controllable_inference.serving.frontend.errors import ApiError, from_triton
+from controllable_inference.serving.refusals import refusal
 
 
 def chat(**fields):
@@ -125,6 +126,7 @@ def test_another_models_name_is_not_found():
         ("INVALID_ARGUMENT", "control.effort: must be", 400, "reasoning_effort"),
         ("INVALID_ARGUMENT", "control.max_paths: must be", 400, "controllable.max_paths"),
         ("UNAVAILABLE", "queue: holds 320 requests", 429, None),
+        ("UNAVAILABLE", "deadline: 2 s passed", 504, "controllable.deadline"),
         ("UNAVAILABLE", "failed to connect to all addresses", 503, None),
         ("INTERNAL", "Stub process 'controllable_0_0' is not healthy.", 503, None),
         ("NOT_FOUND", "Request for unknown model", 503, None),
@@ -153,3 +155,16 @@ def test_tritons_errors_become_http_statuses_and_tell_nothing_of_the_inside(code
 )
 def test_a_refusal_calls_the_field_what_the_client_called_it(message, told):
     assert from_triton("INVALID_ARGUMENT", message).message == told
+
+
+def test_a_deadline_of_the_clients_own_is_no_full_server():
+    error = from_triton(*refusal("DeadlineExceeded", "the deadline of 2 s passed; allow more time"))
+    assert error.status == 504
+    assert error.body()["error"] == {
+        "message": "the deadline of 2 s passed; allow more time",
+        "type": "server_error",
+        "param": "controllable.deadline",
+        "code": "deadline_exceeded",
+    }
+    waited = from_triton(*refusal("QueueTimeout", "no place came free within 30 s; try again later"))
+    assert (waited.status, waited.code) == (429, "queue_full")

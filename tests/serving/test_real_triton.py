@@ -192,6 +192,15 @@ def test_a_full_queue_is_told_with_429_and_when_to_come_back(server):
     eventually(lambda: server.metric("controllable_requests_running") == 0, 5)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_deadline_that_passes_before_the_first_token_is_told_with_504(server, stream):
+    refused = post(server, body(controllable={"deadline": 1e-6}, stream=stream))
+    assert refused.status_code == 504
+    assert refused.json()["error"]["code"] == "deadline_exceeded"
+    assert refused.json()["error"]["param"] == "controllable.deadline"
+    assert "allow more time" in refused.json()["error"]["message"]
+
+
 def test_metrics_are_valid_and_hold_tritons_the_engines_and_the_frontends(server):
     post(server, body())
     time.sleep(0.4)

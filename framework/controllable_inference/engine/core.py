@@ -20,7 +20,7 @@ from controllable_inference.engine.path import Path, PathGroup
 from controllable_inference.engine.sampler import path_key, sample
 from controllable_inference.engine.scheduler import PrefillChunk, Scheduler
 from controllable_inference.engine.vocabulary import Vocabulary
-from controllable_inference.errors import QueueTimeout
+from controllable_inference.errors import DeadlineExceeded, QueueTimeout
 
 
 class EngineCore:
@@ -98,11 +98,8 @@ class EngineCore:
     def _expire(self, now: float) -> None:
         for group in self.groups:
             if group.deadline_at is not None and now >= group.deadline_at:
-                if group.plan is None:
-                    late = QueueTimeout(
-                        f"the deadline of {group.budget.deadline} s passed before the first token"
-                    )
-                    self.lifecycle.fail(group, late, "timeout")
+                if group.first_token_at is None:
+                    self.lifecycle.fail(group, _too_late(group), "timeout")
                 else:
                     self.lifecycle.complete(group, "deadline")
             elif group.admitted_at is None and now - group.submitted_at > self.queue_timeout:
@@ -231,6 +228,15 @@ class EngineCore:
 
     def _forget(self, group: PathGroup) -> None:
         self.judge.release(group)
+
+
+def _too_late(group: PathGroup) -> DeadlineExceeded:
+    passed = f"the deadline of {group.budget.deadline} s passed"
+    if group.admitted_at is None:
+        return DeadlineExceeded(
+            f"{passed} while the request waited for others; allow more time, or try again when there are fewer"
+        )
+    return DeadlineExceeded(f"{passed} before the first token; allow more time, or send a shorter prompt")
 
 
 def _common_prefix(a: list[int], b: list[int]) -> int:

@@ -1,7 +1,7 @@
 """How an engine error crosses Triton: an error code, and a message whose first word says what refused.
 
 Triton's codes know no "too many requests", so the word before the colon carries it: the name of a field,
-`queue`, `engine` or `server`. The frontend reads it back into an HTTP status.
+`queue`, `deadline`, `engine` or `server`. The frontend reads it back into an HTTP status.
 """
 
 from typing import Literal
@@ -9,12 +9,14 @@ from typing import Literal
 ErrorCode = Literal["INVALID_ARG", "UNAVAILABLE", "CANCELLED", "INTERNAL"]
 
 QUEUE = "queue"
+DEADLINE = "deadline"
 ENGINE = "engine"
 
 _KNOWN: dict[str, tuple[ErrorCode, str]] = {
     "RequestError": ("INVALID_ARG", ""),  # its message already starts with the field
     "QueueFull": ("UNAVAILABLE", QUEUE),
     "QueueTimeout": ("UNAVAILABLE", QUEUE),
+    "DeadlineExceeded": ("UNAVAILABLE", DEADLINE),
     "EngineDead": ("UNAVAILABLE", ENGINE),
     "EngineClosed": ("UNAVAILABLE", ENGINE),
 }

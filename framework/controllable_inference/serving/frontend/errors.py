@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from controllable_inference.serving.refusals import QUEUE, field_of
+from controllable_inference.serving.refusals import DEADLINE, QUEUE, field_of
 
 RETRY_AFTER = "1"
 
@@ -48,6 +48,9 @@ def from_triton(code: str, message: str) -> ApiError:
         return invalid(openai_name(who), message.removeprefix(f"{who}: "))
     if who == QUEUE:
         return ApiError(429, message, code="queue_full")
+    if who == DEADLINE:
+        told = message.removeprefix(f"{who}: ")
+        return ApiError(504, told, param="controllable.deadline", code="deadline_exceeded")
     if code in ("UNAVAILABLE", "NOT_FOUND", "CANCELLED") or "is not healthy" in message:
         return ApiError(503, "the model is not available at the moment", code="model_unavailable")
     if code == "DEADLINE_EXCEEDED":
