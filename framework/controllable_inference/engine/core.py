@@ -234,7 +234,7 @@ def _too_late(group: PathGroup) -> DeadlineExceeded:
     passed = f"the deadline of {group.budget.deadline} s passed"
     if group.admitted_at is None:
         return DeadlineExceeded(
-            f"{passed} while the request waited for others; allow more time, or try again when there are fewer"
+            f"{passed} while the request waited in the queue; allow more time, or try again later"
         )
     return DeadlineExceeded(f"{passed} before the first token; allow more time, or send a shorter prompt")
 
