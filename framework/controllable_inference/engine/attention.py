@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from controllable_inference.engine.kv_cache import KVCache
-from controllable_inference.engine.shared_prefix import SharedPrefixes, attend, mask_of, merge
+from controllable_inference.engine.shared_prefix import TAIL_ROWS, SharedPrefixes, attend, mask_of, merge
 
 NAME = "controllable_paged"
 
@@ -140,9 +140,13 @@ def _decode_shared(query: Tensor, layer: int, cache: KVCache, shared: SharedPref
     prefix_sum = prefix_sum.reshape(split[:-1]).transpose(1, 2).flatten(0, 1)[shared.place]
     prefix_sum = prefix_sum.masked_fill(~shared.has[:, None, None], float("-inf"))
 
-    keys, values = cache.gather(layer, shared.tail_tables)
-    tail, tail_sum = attend(grouped, keys.transpose(1, 2), values.transpose(1, 2), shared.tail_mask, scale)
-    return merge(prefix, prefix_sum, tail, tail_sum).reshape(rows, heads, dim)
+    tails, sums = [], []
+    for rows_of, tail in zip(grouped.split(TAIL_ROWS), shared.tails, strict=True):
+        keys, values = cache.gather(layer, tail.tables)
+        out, out_sum = attend(rows_of, keys.transpose(1, 2), values.transpose(1, 2), tail.mask, scale)
+        tails.append(out)
+        sums.append(out_sum)
+    return merge(prefix, prefix_sum, torch.cat(tails), torch.cat(sums)).reshape(rows, heads, dim)
 
 
 def _prefill(

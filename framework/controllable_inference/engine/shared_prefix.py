@@ -15,6 +15,18 @@ from torch import Tensor
 WORTH = 250_000
 """Key elements a layer that sharing must save: on two CPU cores, merging costs as much as reading these."""
 
+TAIL_ROWS = 32
+"""Rows whose tails are read at a time. Neighbours are of like age and so of like length: less padding, and
+what was gathered is still in the processor's cache when it is attended to."""
+
+
+@dataclass
+class Tail:
+    """tables (rows, blocks), mask (rows, 1, 1, positions)."""
+
+    tables: Tensor
+    mask: Tensor
+
 
 @dataclass
 class SharedPrefixes:
@@ -23,7 +35,7 @@ class SharedPrefixes:
     tables (requests, blocks), mask (requests, 1, 1, positions): whole blocks of each prompt; mask 0 or -inf.
     rows (requests, paths): its decoding rows, padded by repeating one. place (rows,): where each row is in
     `rows`, flat. has (rows,): whether a row's prompt fills a block at all.
-    tail_tables (rows, blocks), tail_mask (rows, 1, 1, positions): what is a row's own.
+    tails: what is a row's own, for TAIL_ROWS rows after another.
     """
 
     tables: Tensor
@@ -31,8 +43,7 @@ class SharedPrefixes:
     rows: Tensor
     place: Tensor
     has: Tensor
-    tail_tables: Tensor
-    tail_mask: Tensor
+    tails: list[Tail]
 
 
 def mask_of(lengths: Tensor, positions: int, dtype: torch.dtype) -> Tensor:
@@ -56,13 +67,15 @@ def find_shared(
     paths, own, starts = max(sizes), np.repeat(whole, sizes), np.cumsum([0, *sizes[:-1]])
     rows = starts[:, None] + np.minimum(np.arange(paths), np.array(sizes)[:, None] - 1)
     place = np.concatenate([np.arange(size) + at * paths for at, size in enumerate(sizes)])
-    tail = lengths - own * block
-    # behind a row's last block any valid one will do, for the mask hides it
-    at = own[:, None] + np.arange(-(-int(tail.max()) // block))
-    tail_tables = np.take_along_axis(tables, np.minimum(at, tables.shape[1] - 1), axis=1)
-
     def move(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
+
+    def tail(rows: slice) -> Tail:
+        seen = lengths[rows] - own[rows] * block
+        # behind a row's last block any valid one will do, for the mask hides it
+        at = own[rows, None] + np.arange(-(-int(seen.max()) // block))
+        tail_tables = np.take_along_axis(tables[rows], np.minimum(at, tables.shape[1] - 1), axis=1)
+        return Tail(move(tail_tables), mask_of(move(seen), tail_tables.shape[1] * block, like.dtype))
 
     prefix = move(tables[starts, : max(whole)])
     # a request without a whole block looks at one position all the same, and is left out when merging
@@ -73,8 +86,7 @@ def find_shared(
         move(rows),
         move(place),
         move(own > 0),
-        move(tail_tables),
-        mask_of(move(tail), tail_tables.shape[1] * block, like.dtype),
+        [tail(slice(start, start + TAIL_ROWS)) for start in range(0, len(tables), TAIL_ROWS)],
     )
 
 
