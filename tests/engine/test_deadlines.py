@@ -22,7 +22,8 @@ def test_a_deadline_that_passes_in_the_queue_says_that_the_request_waited(steppe
     assert late.kinds == ["failed"]
     assert late.events[0].error == "DeadlineExceeded"
     assert late.events[0].message == (
-        "the deadline of 60 s passed while the request waited in the queue; allow more time, or try again later"
+        "the deadline of 60 s passed while the request waited in the queue; "
+        "allow more time, or try again later"
     )
 
 
