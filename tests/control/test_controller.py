@@ -56,8 +56,8 @@ def test_a_settled_vote_stops_the_request():
 
 def test_without_a_gate_the_vote_is_plain_and_with_one_it_is_weighted():
     view = request(finished(0, "4", 0.9), finished(1, "5", 0.3), finished(2, "5", 0.3))
-    assert controller(weighted=False).answer(view).winner == 1
-    assert controller(weighted=True).answer(view).winner == 0
+    assert controller(weight=None).answer(view).winner == 1
+    assert controller().answer(view).winner == 0
 
 
 def test_confidence_rank_reads_the_rank_feature():

@@ -14,7 +14,7 @@ class Erratic(GatedController):
     """Prunes, spawns and stops by a hash of what it sees: any order of decisions, yet always the same."""
 
     def __init__(self) -> None:
-        super().__init__(RULE, confidence_rank, weighted=False)
+        super().__init__(RULE, confidence_rank, weight=None)
 
     def plan(self, prompt: PromptView) -> Plan:
         plan = allocate(prompt, RULE)
@@ -42,7 +42,7 @@ actions = st.lists(
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions, st.sampled_from([9, 14, 30, 200]), st.booleans())
 def test_nothing_leaks(stepped, actions, blocks, erratic):
-    controller = Erratic() if erratic else GatedController(RULE, confidence_rank, weighted=False, min_steps=1)
+    controller = Erratic() if erratic else GatedController(RULE, confidence_rank, weight=None, min_steps=1)
     engine = stepped(controller, kv_blocks=blocks, max_rows=12, max_step_tokens=24, max_concurrent_requests=5)
     requests = []
     for what, number, seed in actions:

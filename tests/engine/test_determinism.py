@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_engines import Stepped, make_engine
 
-GATED = GatedController(BudgetRule(6, 40, 6), confidence_rank, weighted=False, min_steps=1)
+GATED = GatedController(BudgetRule(6, 40, 6), confidence_rank, weight=None, min_steps=1)
 PLAIN = MajorityVote(5, 40)
 PROMPT = "what is 12+30? and then?"
 SAMPLING = SamplingParams(seed=7, temperature=0.9)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_engines import make_tokenizer
 
-GATED = GatedController(BudgetRule(6, 60, 6), confidence_rank, weighted=False, min_steps=1)
+GATED = GatedController(BudgetRule(6, 60, 6), confidence_rank, weight=None, min_steps=1)
 
 
 def joined(request, kind, path=None):
@@ -47,7 +47,7 @@ def engine_run_silent(engine, seed):
 
 
 def test_the_leaders_reasoning_streams_and_a_new_leader_begins_with_its_text_so_far(stepped):
-    hasty = GatedController(BudgetRule(6, 60, 6), confidence_rank, weighted=False, min_steps=1, threshold=0.8)
+    hasty = GatedController(BudgetRule(6, 60, 6), confidence_rank, weight=None, min_steps=1, threshold=0.8)
     engine = stepped(hasty)
     changed = 0
     for seed in range(12):

@@ -5,7 +5,9 @@ from controllable_inference.training.budget import BudgetRecipe, predict, target
 from controllable_inference.training.gate import (
     GateRecipe,
     calibrate,
+    calibration_error,
     discrimination,
+    lowest_scores,
     pairwise_loss,
     train_gate,
 )
@@ -88,3 +90,25 @@ def test_a_budget_predictor_learns_to_see_what_is_hard():
     order = sorted(range(30), key=lambda n: unseen[n].pass_rate)
     hard, easy = order[:8], order[-8:]
     assert sum(coefficients[n] for n in hard) > 2 * sum(coefficients[n] for n in easy)
+
+
+def test_the_calibration_error_is_the_gap_between_what_is_said_and_what_comes():
+    def path(score, right):
+        return PathRecord(45, [20, 40], torch.tensor([[0.5], [score]]), "4", right)
+
+    paths = [path(0.8, True), path(0.8, False), path(0.2, False), path(0.2, False)]
+    record = ProblemRecord("gcd", 0, "?", torch.zeros(2, 3), paths, [])
+    # From step 2 on: 0.8 is said where 0.5 comes, 0.2 where 0 comes.
+    error = calibration_error(lambda features: features[:, 0], [record], min_steps=2, bins=2)
+    assert error == pytest.approx((0.3 + 0.2) / 2)
+
+
+def test_the_lowest_scores_are_those_of_right_paths_once_they_may_be_pruned():
+    def path(scores, right):
+        return PathRecord(45, [20, 40, 60], torch.tensor(scores)[:, None], "4", right)
+
+    records = [
+        ProblemRecord("gcd", 0, "?", torch.zeros(2, 3), [path([0.1, 0.6, 0.7], True), path([0.9], True)], []),
+        ProblemRecord("gcd", 0, "?", torch.zeros(2, 3), [path([0.3, 0.3, 0.2], False)], []),
+    ]
+    assert lowest_scores(lambda f: f[:, 0], records, min_steps=2) == [[pytest.approx(0.6), 1.0]]

@@ -54,8 +54,8 @@ def confidence_rank(features: Tensor) -> Tensor:
 class GatedController:
     """Prune by score at step boundaries, stop once the vote is settled, vote weighted by score.
 
-    score: (n, features) -> (n,) in [0, 1]. weighted: whether scores estimate correctness, and so weigh votes.
-    threshold None switches pruning off.
+    score: (n, features) -> (n,) in [0, 1]. weight: from a path's score to its vote's weight in [0, 1]; None
+    where scores do not estimate correctness: one vote each. threshold None switches pruning off.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class GatedController:
         threshold: float | None = 0.3,
         min_keep: int = 2,
         min_steps: int = 2,
-        weighted: bool = True,
+        weight: Callable[[float], float] | None = float,
         predictor: BudgetPredictor | None = None,
     ) -> None:
         self.rule = rule
@@ -76,9 +76,9 @@ class GatedController:
         self.predictor = predictor
         self.most_paths = rule.max_paths
         self.needs_prompt_hidden = predictor is not None
-        self.needs_features = threshold is not None or weighted
+        self.needs_features = threshold is not None or weight is not None
         self._score = score
-        self._weight = (lambda p: 1.0 if p.score is None else p.score) if weighted else one_each
+        self._weight = one_each if weight is None else lambda p: 1.0 if p.score is None else weight(p.score)
 
     def plan(self, prompt: PromptView) -> Plan:
         predicted = 1.0

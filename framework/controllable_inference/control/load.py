@@ -11,7 +11,7 @@ from torch import Tensor
 
 from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.budget import BudgetPredictor
-from controllable_inference.control.calibration import Calibration
+from controllable_inference.control.calibration import Calibration, Promise
 from controllable_inference.control.config import (
     CONTROL_FILE,
     BudgetConfig,
@@ -50,7 +50,7 @@ def load_controller(
         threshold=threshold if settings.path_pruning.enabled else None,
         min_keep=gate.min_keep if gate else 2,
         min_steps=gate.min_steps if gate else 2,
-        weighted=gate is not None,
+        weight=_promise(gate).probability_of if gate else None,
         predictor=predictor,
     )
 
@@ -86,13 +86,19 @@ def _load_gate(
         )
     gate = PathGate.load(folder / config.weights, config.hidden_dim, config.threshold)
     calibrate = Calibration.of(config.calibration) if config.calibration else None
+    promise = _promise(config)
     index = torch.tensor(columns, device=next(gate.parameters()).device)
 
     def score(features: Tensor) -> Tensor:
         raw = gate(features.to(index.device)[None, :, index])[0]
-        return calibrate(raw) if calibrate else raw
+        return promise(calibrate(raw) if calibrate else raw)
 
     return score
+
+
+def _promise(gate: GateConfig) -> Promise:
+    at = GateConfig.model_fields["threshold"].default
+    return Promise(at if gate.promised_probability is None else gate.promised_probability, at)
 
 
 def _load_budget(folder: Path, config: BudgetConfig, hidden_size: int) -> BudgetPredictor:

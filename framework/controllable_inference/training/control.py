@@ -3,20 +3,17 @@
 What is chosen is chosen on the validation split by replay; the test split is only ever reported on.
 """
 
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.baselines import MajorityVote
 from controllable_inference.control.budget import BudgetPredictor
-from controllable_inference.control.calibration import Calibration
+from controllable_inference.control.calibration import Calibration, Promise, recall_threshold
 from controllable_inference.control.config import (
     BudgetConfig,
     CalibrationConfig,
@@ -24,21 +21,89 @@ from controllable_inference.control.config import (
     FeatureConfig,
     GateConfig,
 )
-from controllable_inference.control.controller import Controller, GatedController
+from controllable_inference.control.controller import Controller, GatedController, confidence_rank
 from controllable_inference.control.features import feature_names
 from controllable_inference.control.gate import PathGate
 from controllable_inference.evaluation.metrics import auc, spearman
 from controllable_inference.evaluation.records import ProblemRecord
 from controllable_inference.evaluation.replay import Replayed, replay
 from controllable_inference.training.budget import BudgetRecipe, predict, train_budget
-from controllable_inference.training.gate import GateRecipe, calibrate, discrimination, train_gate
+from controllable_inference.training.gate import (
+    GateRecipe,
+    calibrate,
+    calibration_error,
+    discrimination,
+    lowest_scores,
+    train_gate,
+)
 from controllable_inference.training.rollouts import PATHS, TOKEN_CAP
 
 THRESHOLD = 0.3
+RECALL = 0.98  # of right paths, on average over problems: what the threshold promises
 # Guards, set and not tuned: a first step says little about a path, and a vote needs voters.
-MIN_STEPS, MIN_KEEP = 2, 4
+MIN_STEPS, MIN_KEEP = 2, 2
 FAST_GRID = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 TOLERANCE = 0.005  # accuracy that fast mode may cost on validation
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What control is made for: what coefficient 1 buys, and the recall of right paths that it promises.
+
+    can_be_fast: whether the model has a thinking segment that can be left out.
+    """
+
+    paths: int = PATHS
+    token_cap: int = TOKEN_CAP
+    can_be_fast: bool = True
+    recall: float = RECALL
+
+
+@dataclass(frozen=True)
+class GatePart:
+    """A gate, and what its scores mean."""
+
+    gate: PathGate
+    mapping: Calibration
+    promise: Promise
+
+    def probability(self, features: Tensor) -> Tensor:
+        """(n, feature_dim) -> (n,) chances that paths end right."""
+        return self.mapping(self.gate(features[None])[0])
+
+    @classmethod
+    def of(cls, gate: PathGate, config: GateConfig) -> "GatePart":
+        """As `config` has it; scores that were never calibrated are taken as they are."""
+        knots = config.calibration or CalibrationConfig(x=[0.0, 1.0], y=[0.0, 1.0])
+        promised = THRESHOLD if config.promised_probability is None else config.promised_probability
+        return cls(gate, Calibration.of(knots), Promise(promised, THRESHOLD))
+
+    def config(self) -> GateConfig:
+        return GateConfig(
+            hidden_dim=self.gate.hidden_dim,
+            threshold=THRESHOLD,
+            min_keep=MIN_KEEP,
+            min_steps=MIN_STEPS,
+            calibration=CalibrationConfig(x=list(self.mapping.x), y=list(self.mapping.y)),
+            promised_probability=self.promise.probability,
+        )
+
+
+@dataclass(frozen=True)
+class BudgetPart:
+    """A budget predictor, and the coefficient under which thinking is left out."""
+
+    predictor: BudgetPredictor
+    fast_threshold: float
+
+    def config(self, setting: Setting) -> BudgetConfig:
+        return BudgetConfig(
+            input_dim=self.predictor.input_dim,
+            hidden_dim=self.predictor.lstm.hidden_size,
+            base_paths=setting.paths,
+            base_tokens=setting.token_cap,
+            fast_threshold=self.fast_threshold,
+        )
 
 
 @dataclass(frozen=True)
@@ -50,14 +115,15 @@ class Trained:
     config: ControlConfig
 
 
-def score_with(gate: PathGate, calibration: Calibration) -> Callable[[Tensor], Tensor]:
-    """(n, feature_dim) -> (n,) calibrated scores."""
-    return lambda features: calibration(gate(features[None])[0])
-
-
-def rule(fast_threshold: float) -> BudgetRule:
+def rule(fast_threshold: float, setting: Setting) -> BudgetRule:
     """The budget rule of the shipped model."""
-    return BudgetRule(PATHS, TOKEN_CAP, PATHS, fast_threshold=fast_threshold)
+    return BudgetRule(
+        setting.paths,
+        setting.token_cap,
+        setting.paths,
+        fast_threshold=fast_threshold,
+        can_be_fast=setting.can_be_fast,
+    )
 
 
 def summary(replayed: Sequence[Replayed]) -> dict[str, float]:
@@ -87,53 +153,76 @@ def train_control(
     say: Callable[[str], None],
 ) -> Trained:
     """Everything that control.json describes."""
-    gate, gate_loss = train_gate(train, validation, GateRecipe())
-    say(f"gate: validation loss {gate_loss:.4f}, {discrimination(gate, validation)}")
-    budget, error = train_budget(train, validation, BudgetRecipe())
-    say(f"budget: mean absolute error {error:.3f} on validation")
-    mapping = calibrate(gate, calibration, MIN_STEPS)
-    fast_threshold = _choose_fast_threshold(score_with(gate, mapping), budget, validation, say)
+    setting = Setting()
+    gate = train_gate_part(train, validation, calibration, setting, say)
+    budget = train_budget_part(gate, train, validation, setting, say)
     config = ControlConfig(
         step_delimiters=["\n"],
         think_end="</think>",
         fast_prefix="</think>",
         features=FeatureConfig(names=feature_names()),
-        gate=GateConfig(
-            hidden_dim=gate.hidden_dim,
-            threshold=THRESHOLD,
-            min_keep=MIN_KEEP,
-            min_steps=MIN_STEPS,
-            calibration=CalibrationConfig(x=list(mapping.x), y=list(mapping.y)),
-        ),
-        budget=BudgetConfig(
-            input_dim=budget.input_dim,
-            hidden_dim=budget.lstm.hidden_size,
-            base_paths=PATHS,
-            base_tokens=TOKEN_CAP,
-            fast_threshold=fast_threshold,
-        ),
+        gate=gate.config(),
+        budget=budget.config(setting),
         data={"gate_recipe": asdict(GateRecipe()), "budget_recipe": asdict(BudgetRecipe())},
     )
-    return Trained(gate, budget, config)
+    return Trained(gate.gate, budget.predictor, config)
+
+
+def train_gate_part(
+    train: list[ProblemRecord],
+    validation: list[ProblemRecord],
+    calibration: list[ProblemRecord],
+    setting: Setting,
+    say: Callable[[str], None],
+) -> GatePart:
+    """Train a gate, make its scores probabilities, and find the one that keeps the promised recall."""
+    gate, loss = train_gate(train, validation, GateRecipe())
+    say(f"gate: validation loss {loss:.4f}, {discrimination(gate, validation)}")
+    part = GatePart(gate, calibrate(gate, calibration, MIN_STEPS), Promise(THRESHOLD, THRESHOLD))
+    lowest = lowest_scores(part.probability, calibration, MIN_STEPS)
+    promise = Promise(recall_threshold(lowest, setting.recall), THRESHOLD)
+    say(f"gate: {setting.recall:.0%} of right paths score above {promise.probability:.4f}, now {THRESHOLD}")
+    return replace(part, promise=promise)
+
+
+def train_budget_part(
+    gate: GatePart | None,
+    train: list[ProblemRecord],
+    validation: list[ProblemRecord],
+    setting: Setting,
+    say: Callable[[str], None],
+) -> BudgetPart:
+    """Train a budget predictor, and choose when to be fast beside the gate it will work with, if any."""
+    predictor, error = train_budget(train, validation, BudgetRecipe())
+    say(f"budget: mean absolute error {error:.3f} on validation")
+    if not setting.can_be_fast:
+        return BudgetPart(predictor, 0.0)
+    return BudgetPart(predictor, _choose_fast_threshold(gate, predictor, validation, setting, say))
+
+
+def gated(gate: GatePart | None, rule: BudgetRule, **options: Any) -> GatedController:
+    """The shipped controller around these parts; without a gate nothing is pruned, and votes are equal."""
+    if gate is None:
+        return GatedController(rule, confidence_rank, **{"threshold": None, "weight": None} | options)
+    return GatedController(
+        rule,
+        lambda features: gate.promise(gate.probability(features)),
+        weight=gate.promise.probability_of,
+        **{"threshold": THRESHOLD, "min_keep": MIN_KEEP, "min_steps": MIN_STEPS} | options,
+    )
 
 
 def _choose_fast_threshold(
-    score: Callable[[Tensor], Tensor],
-    budget: BudgetPredictor,
+    gate: GatePart | None,
+    predictor: BudgetPredictor,
     records: Sequence[ProblemRecord],
+    setting: Setting,
     say: Callable[[str], None],
 ) -> float:
     """The highest threshold of the grid that costs no more than TOLERANCE of the accuracy without any."""
     chosen, least = 0.0, 0.0
     for threshold in FAST_GRID:
-        controller = GatedController(
-            rule(threshold),
-            score,
-            threshold=THRESHOLD,
-            min_keep=MIN_KEEP,
-            min_steps=MIN_STEPS,
-            predictor=budget,
-        )
+        controller = gated(gate, rule(threshold, setting), predictor=predictor)
         result = summary(replay_all(records, controller))
         say(f"fast under {threshold}: " + ", ".join(f"{name} {value:.3f}" for name, value in result.items()))
         if threshold == 0:
@@ -143,49 +232,43 @@ def _choose_fast_threshold(
     return chosen
 
 
-def figures(trained: Trained, records: list[ProblemRecord]) -> dict[str, Any]:
-    """What gate and budget are worth on records they never saw, all by replay of the same paths."""
-    config = trained.config
-    assert config.gate is not None
-    assert config.gate.calibration is not None
-    assert config.budget is not None
-    score = score_with(trained.gate, Calibration.of(config.gate.calibration))
-    gate = partial(
-        GatedController,
-        score=score,
-        threshold=config.gate.threshold,
-        min_keep=config.gate.min_keep,
-        min_steps=config.gate.min_steps,
-    )
-    wide = rule(fast_threshold=0)
-    systems: dict[str, Controller] = {
-        "full_voting": MajorityVote(PATHS, TOKEN_CAP),
-        "gate_only": gate(wide),
-        "early_stop_only": GatedController(wide, score, threshold=None, weighted=False),
-        "gate_and_budget": gate(rule(config.budget.fast_threshold), predictor=trained.budget),
-    }
-    replayed = {name: replay_all(records, system) for name, system in systems.items()}
-    share = summary(replayed["gate_only"])["pruned_share"]
-    chance = random.Random(0)
-    # The control experiment: as many paths pruned as by the gate, but any of them.
-    drawn = gate(
-        wide, score=lambda f: torch.full((len(f),), chance.random()), threshold=share, weighted=False
-    )
-    replayed["random_pruning"] = replay_all(records, drawn)
-    replays = {name: summary(outcomes) for name, outcomes in replayed.items()}
-    solved = [number for number, outcome in enumerate(replayed["full_voting"]) if outcome.right]
-    for name, outcomes in replayed.items():
-        replays[name]["solved_stay_solved"] = float(np.mean([outcomes[n].right for n in solved]))
-    coefficients = predict(trained.budget, records)
-    hard = [1 - record.pass_rate for record in records]
-    return {
+def figures(
+    gate: GatePart | None,
+    budget: BudgetPart | None,
+    records: list[ProblemRecord],
+    setting: Setting | None = None,
+) -> dict[str, Any]:
+    """What gate and budget are worth on records they did not learn from, by replay of the same paths."""
+    setting = setting or Setting()
+    wide = rule(0, setting)
+    found: dict[str, Any] = {
         "problems": len(records),
         "single_sample_accuracy": float(np.mean([record.pass_rate for record in records])),
         "fast_accuracy": float(np.mean([record.fast_pass_rate for record in records])),
-        "gate_auc": discrimination(trained.gate, records),
-        "budget": {
+    }
+    systems: dict[str, Controller] = {"full_voting": MajorityVote(setting.paths, setting.token_cap)}
+    if gate is not None:
+        lowest = lowest_scores(gate.probability, records, MIN_STEPS)
+        recalled = [np.mean([score > gate.promise.probability for score in scores]) for scores in lowest]
+        found |= {
+            "gate_auc": discrimination(gate.gate, records),
+            "gate_calibration_error": calibration_error(gate.probability, records, MIN_STEPS),
+            "gate_recall_by_problem": float(np.mean(recalled)),
+        }
+        systems |= {"weighted_voting": gated(gate, wide, threshold=None), "gate_only": gated(gate, wide)}
+    if budget is not None:
+        coefficients = predict(budget.predictor, records)
+        hard = [1 - record.pass_rate for record in records]
+        found["budget"] = {
             "spearman_with_failure_rate": spearman(coefficients, hard),
             "auc_of_mostly_wrong": auc(coefficients, [float(h > 0.5) for h in hard]),
-        },
-        "replay": replays,
-    }
+        }
+        name = "budget_only" if gate is None else "gate_and_budget"
+        systems[name] = gated(gate, rule(budget.fast_threshold, setting), predictor=budget.predictor)
+    replayed = {name: replay_all(records, system) for name, system in systems.items()}
+    replays = {name: summary(outcomes) for name, outcomes in replayed.items()}
+    solved = [number for number, outcome in enumerate(replayed["full_voting"]) if outcome.right]
+    for name, outcomes in replayed.items():
+        stay = [float(outcomes[n].right) for n in solved]
+        replays[name]["solved_stay_solved"] = float(np.mean(stay)) if stay else 1.0
+    return {**found, "replay": replays}

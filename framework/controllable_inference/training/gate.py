@@ -7,8 +7,10 @@ makes the gate tell paths apart, where cross-entropy alone mostly learns how har
 
 import copy
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
@@ -102,29 +104,51 @@ def train_gate(
     return gate.eval(), best_loss
 
 
-def calibrate(gate: PathGate, records: list[ProblemRecord], min_steps: int, bins: int = 40) -> Calibration:
-    """Isotonic map from raw score to the chance of ending right, over all boundaries from `min_steps` on.
+def _binned(
+    score: Callable[[Tensor], Tensor], records: list[ProblemRecord], min_steps: int, bins: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean score, share of right paths and weight of `bins` of about equal weight, by rising score.
 
-    Every path weighs the same, however many steps it has. Scores are first pooled into `bins` of equal
-    weight, which keeps the map short.
+    Over all boundaries from `min_steps` on; every path weighs the same, however many steps it has.
     """
     rows = []
     with torch.no_grad():
         for record in records:
             for path in record.paths:
-                scores = gate(path.features.float()[None])[0].tolist()[min_steps - 1 :]
+                scores = score(path.features.float()[max(min_steps - 1, 0) :]).tolist()
                 rows += [(score, float(path.right), 1 / len(scores)) for score in scores]
-    rows.sort()
-    pooled: list[tuple[float, float, float]] = []
-    share, heap = sum(weight for *_, weight in rows) / bins, []
-    for number, row in enumerate(rows):
-        heap.append(row)
-        weight = sum(w for *_, w in heap)
-        if weight >= share or number == len(rows) - 1:
-            x, y = (sum(r[i] * r[2] for r in heap) / weight for i in (0, 1))
-            pooled.append((x, y, weight))
-            heap = []
-    return Calibration.fit(*zip(*pooled, strict=True))
+    scores, outcomes, weights = (np.array(column) for column in zip(*sorted(rows), strict=True))
+    place = ((weights.cumsum() - weights / 2) / weights.sum() * bins).astype(int)
+    _, place = np.unique(place, return_inverse=True)  # no bin is empty
+    total = np.bincount(place, weights)
+    return np.bincount(place, scores * weights) / total, np.bincount(place, outcomes * weights) / total, total
+
+
+def calibrate(gate: PathGate, records: list[ProblemRecord], min_steps: int, bins: int = 40) -> Calibration:
+    """Isotonic map from raw score to the chance of ending right; of few `bins`, which keep it short."""
+    return Calibration.fit(*_binned(lambda features: gate(features[None])[0], records, min_steps, bins))
+
+
+def calibration_error(
+    score: Callable[[Tensor], Tensor], records: list[ProblemRecord], min_steps: int, bins: int = 10
+) -> float:
+    """Expected calibration error: mean gap between score and outcome over bins (Naeini et al. 2015)."""
+    scores, outcomes, weights = _binned(score, records, min_steps, bins)
+    return float(np.abs(scores - outcomes) @ weights / weights.sum())
+
+
+def lowest_scores(
+    score: Callable[[Tensor], Tensor], records: list[ProblemRecord], min_steps: int
+) -> list[list[float]]:
+    """For each problem with right paths, the lowest score of each of these at the boundaries from `min_steps`
+    on; a path with none has 1.0, for nothing can prune it.
+    """
+    found = []
+    for record in records:
+        right = [path.features.float()[max(min_steps - 1, 0) :] for path in record.paths if path.right]
+        if right:
+            found.append([float(score(features).min()) if len(features) else 1.0 for features in right])
+    return found
 
 
 def discrimination(gate: PathGate, records: list[ProblemRecord]) -> dict[str, dict[str, float | None]]:
