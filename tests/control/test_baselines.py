@@ -338,9 +338,9 @@ def test_what_has_finished_cannot_be_pruned_and_does_not_hold_up():
     assert pruned(LogProbPruning(3, 0.7).decide(view)) == [1, 2]  # 2.1 paths, and path 0 stays
 
 
-def test_a_third_of_three_tenths_of_ten_is_not_lost_to_rounding():
-    ten = [unlikely(n, -n) for n in range(10)]
-    assert pruned(LogProbPruning(10, 0.3).decide(request(*ten))) == [7, 8, 9]
+def test_no_path_of_the_share_is_lost_to_rounding():
+    fifty = [unlikely(n, -n) for n in range(50)]
+    assert len(LogProbPruning(50, 0.58).decide(request(*fifty))) == 29
 
 
 def test_a_rate_that_leaves_nothing_is_refused():

@@ -30,7 +30,7 @@ class RatePruning(MajorityVote):
         running = request.running
         if any(p.state == "pruned" for p in request.paths) or any(p.steps < self.after for p in running):
             return []
-        # 0.3 of 10 paths is 2.9999999999999996 of them in binary
+        # 0.58 of 50 paths is 28.999999999999996 of them in binary
         due = math.floor(self.rate * len(request.paths) + 1e-9)
         ranked = sorted(running, key=lambda p: (self.rank(p, request), -p.index))
         return [Prune(p.index, "rate") for p in ranked[:due]]
