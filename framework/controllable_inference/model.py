@@ -16,7 +16,7 @@ from controllable_inference.engine.engine import Engine, EngineConfig
 from controllable_inference.engine.events import Done, Event, Failed
 from controllable_inference.engine.metrics import Observer
 from controllable_inference.engine.prompt import PromptRenderer
-from controllable_inference.engine.request import Messages, RequestBudget, Result, SamplingParams
+from controllable_inference.engine.request import Messages, RequestBudget, Result, SamplingParams, Trace
 from controllable_inference.engine.vocabulary import Vocabulary
 
 
@@ -27,11 +27,19 @@ class ControllableInference:
     ...     model.generate("What is 2 + 3?").answer
     """
 
-    def __init__(self, model: Any, tokenizer: Any, engine: Engine, control: ControlConfig | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        engine: Engine,
+        control: ControlConfig | None,
+        trace: Trace = "summary",
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.engine = engine
         self.control = control
+        self.trace = trace
 
     @classmethod
     def from_pretrained(
@@ -50,7 +58,8 @@ class ControllableInference:
     ) -> ControllableInference:
         """Load a folder or a Hugging Face repository, with the gate and budget beside the weights.
 
-        control: the `control` part of engine.json. gguf_file: name of a GGUF file in the folder, to load
+        control: the `control` part of engine.json; its `trace` is that of requests which ask for none of their
+        own. gguf_file: name of a GGUF file in the folder, to load
         instead of safetensors. token: for private repositories. controller: takes the shipped one's place.
 
         Raises ModelNotFound, ModelLoadError, ControlConfigError.
@@ -64,7 +73,8 @@ class ControllableInference:
             thinks = vocabulary.think_end is not None
             controller = load_controller(folder, config, settings, model.config.hidden_size, thinks)
         prompts = PromptRenderer(tokenizer, vocabulary.think_end, config.fast_prefix if config else None)
-        return cls(model, tokenizer, Engine(model, prompts, vocabulary, controller, engine, observer), config)
+        running = Engine(model, prompts, vocabulary, controller, engine, observer)
+        return cls(model, tokenizer, running, config, settings.trace)
 
     def generate(
         self,
@@ -119,7 +129,9 @@ class ControllableInference:
         controller: Controller | None,
         streaming: bool,
     ) -> Iterator[Event]:
-        sampling = sampling or SamplingParams()
+        sampling, budget = sampling or SamplingParams(), budget or RequestBudget()
+        if budget.trace is None:
+            budget = replace(budget, trace=self.trace)
         if seed is not None:
             sampling = replace(sampling, seed=seed)
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()

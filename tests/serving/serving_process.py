@@ -58,7 +58,7 @@ def start_server(folder, model, repository, **environ):
                 "metadata": {"name": "tiny"},
                 "spec": {
                     "model": {"uri": str(model)},
-                    "control": {"computeBudget": {"maxTokens": 100000}},
+                    "control": {"computeBudget": {"maxTokens": 100000}, "trace": "full"},
                     "serving": {"maxConcurrentRequests": 4, "queue": {"size": 2}, "drainTimeout": "3s"},
                 },
             }

@@ -89,6 +89,13 @@ async def test_a_whole_answer_has_content_reasoning_usage_and_the_extension(clie
     assert answer["controllable"] == {"coefficient": 1.0, "paths_started": 2}
 
 
+async def test_what_the_operator_keeps_back_no_request_is_told(triton, monkeypatch):
+    monkeypatch.setattr(frontend, "TritonClient", lambda *_: triton)
+    application = frontend.create_app(FrontendSettings(model="nano", trace="none"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://x") as client:
+        assert "controllable" not in (await chat(client, controllable={"trace": "full"})).json()
+
+
 async def test_a_stream_opens_with_the_role_and_ends_with_reason_usage_and_done(client):
     response = await chat(client, stream=True, stream_options={"include_usage": True})
     assert response.headers["content-type"].startswith("text/event-stream")

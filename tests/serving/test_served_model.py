@@ -47,6 +47,16 @@ def test_a_stream_ends_with_one_final_response(served):
     assert json.loads(channel.responses[-1]["usage"])["paths_started"] == 1
 
 
+@pytest.mark.parametrize(("trace", "told"), [("none", False), ("summary", False), ("full", True)])
+def test_a_request_that_says_nothing_is_told_what_the_operator_says(trace, told):
+    config = parse_manifest(manifest(control={"trace": trace})).engine_config("m")
+    model = ServedModel(config, lambda *_: (FakeEngine(), "</think>"), lambda *_: RecordingSeries())
+    channel = ask(model)
+    assert channel.done.wait(2)
+    assert ("event" in channel.responses[0]) == told
+    model.close()
+
+
 def test_a_malformed_request_never_reaches_the_engine(served):
     channel = ask(served, sampling_parameters=b'{"temperature": 9}')
     assert channel.error == (

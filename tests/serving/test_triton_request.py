@@ -8,12 +8,12 @@ from controllable_inference.serving import triton_request
 from controllable_inference.serving.triton_request import parse_triton_request
 
 
-def parse(parameters=None, **tensors):
+def parse(parameters=None, most_trace="summary", **tensors):
     encoded = {
         name: value if isinstance(value, bool | bytes) else json.dumps(value).encode()
         for name, value in tensors.items()
     }
-    return parse_triton_request(encoded, parameters or {}, "summary")
+    return parse_triton_request(encoded, parameters or {}, most_trace)
 
 
 def test_a_raw_prompt_alone_is_a_request_with_the_engines_defaults():
@@ -44,13 +44,29 @@ def test_sampling_control_stream_and_heartbeat_arrive():
         text_input=b"x",
         stream=True,
         sampling_parameters={"temperature": 0.5, "seed": 7, "stop": "\n", "max_tokens": None},
-        control={"coefficient": 0.5, "max_paths": 3, "effort": "low", "deadline": 2, "trace": "full"},
+        control={"coefficient": 0.5, "max_paths": 3, "effort": "low", "deadline": 2, "trace": "none"},
     )
     assert request.stream
     assert request.heartbeat == 2.0
     assert (request.sampling.temperature, request.sampling.seed, request.sampling.stop) == (0.5, 7, ("\n",))
     assert request.budget.max_paths == 3
-    assert request.budget.trace == "full"
+    assert request.budget.trace == "none"
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed", "told"),
+    [
+        (None, "none", "none"),
+        (None, "full", "full"),
+        ("none", "full", "none"),
+        ("summary", "full", "summary"),
+        ("full", "full", "full"),
+        ("full", "summary", "summary"),
+        ("summary", "none", "none"),
+    ],
+)
+def test_a_request_may_ask_for_less_trace_than_the_operator_allows_never_for_more(asked, allowed, told):
+    assert parse(most_trace=allowed, text_input=b"x", control={"trace": asked}).budget.trace == told
 
 
 @pytest.mark.parametrize(

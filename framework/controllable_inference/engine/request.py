@@ -91,6 +91,8 @@ class RequestBudget:
     coefficient: in [0, 2]; takes the place of the model's own prediction, as does `effort`.
     max_paths: most parallel paths. max_tokens: most tokens of one path.
     deadline: seconds from submission; when it passes, the paths finished by then are voted on at once.
+    trace: what is told about the paths: nothing, how each fares, or all their text too. None: as the model is
+    set up to (`control.trace` of engine.json; without a word there, a summary).
     """
 
     coefficient: float | None = None
@@ -98,7 +100,7 @@ class RequestBudget:
     max_tokens: int | None = None
     effort: Effort | None = None
     deadline: float | None = None
-    trace: Trace = "summary"
+    trace: Trace | None = None
 
     def __post_init__(self) -> None:
         at = "control."
@@ -114,7 +116,7 @@ class RequestBudget:
             )
         if self.deadline is not None:
             _require(at + "deadline", self.deadline, "a number of seconds greater than 0", lambda v: v > 0)
-        if self.trace not in ("none", "summary", "full"):
+        if self.trace not in (None, "none", "summary", "full"):
             raise RequestError(at + "trace", f"must be one of none, summary, full, got {self.trace!r}")
 
 

@@ -4,12 +4,12 @@ Ranges are the engine's own (engine/request.py); here JSON becomes those types, 
 RequestError that names the field the way the client wrote it.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from controllable_inference.engine.request import RequestBudget, SamplingParams
+from controllable_inference.engine.request import RequestBudget, SamplingParams, Trace
 from controllable_inference.errors import RequestError
 
 T = TypeVar("T", SamplingParams, RequestBudget)
@@ -70,13 +70,19 @@ def sampling_params(document: Any, field: str = "sampling_parameters") -> Sampli
     return SamplingParams(**given)
 
 
-def request_budget(document: Any, trace: str, field: str = "control") -> RequestBudget:
-    """Decode {coefficient, max_paths, max_tokens, effort, deadline, trace}; `trace` where it says none."""
+def request_budget(document: Any, most_trace: Trace, field: str = "control") -> RequestBudget:
+    """Decode {coefficient, max_paths, max_tokens, effort, deadline, trace}, the last within `most_trace`."""
     given = _known_fields(RequestBudget, document, field)
     effort = given.get("effort", "")
     if not isinstance(effort, str):
         raise RequestError(f"{field}.effort", f"must be a string, got {_shown(effort)}")
-    return RequestBudget(**{"trace": trace, **given})
+    budget = RequestBudget(**given)
+    return replace(budget, trace=trace_within(budget.trace, most_trace))
+
+
+def trace_within(asked: Trace | None, most: Trace) -> Trace:
+    """What a request is told about its paths: what it asks for, but never more than the operator allows."""
+    return most if asked is None else min(asked, most, key=("none", "summary", "full").index)
 
 
 def _known_fields(kind: type[T], document: Any, field: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
+from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams, Trace
 from controllable_inference.errors import RequestError
 from controllable_inference.serving.client_json import decode_json
 from controllable_inference.serving.parameters import parse_messages, request_budget, sampling_params
@@ -35,10 +35,11 @@ class TritonRequest:
 
 
 def parse_triton_request(
-    tensors: Mapping[str, Any], parameters: Mapping[str, Any], default_trace: str
+    tensors: Mapping[str, Any], parameters: Mapping[str, Any], most_trace: Trace
 ) -> TritonRequest:
     """Decode input tensors (bytes or bool by name, absent where not given) and request parameters.
 
+    most_trace: the most that a request may be told about its paths, and what it is told unless it says less.
     Raises RequestError, whose message starts with the name of the field at fault.
     """
     with _blaming("messages" if "messages" in tensors else "text_input"):
@@ -46,7 +47,7 @@ def parse_triton_request(
     with _blaming("sampling_parameters"):
         sampling = sampling_params(_json(tensors, "sampling_parameters", {}))
     with _blaming("control"):
-        budget = request_budget(_json(tensors, "control", {}), default_trace)
+        budget = request_budget(_json(tensors, "control", {}), most_trace)
     return TritonRequest(prompt, bool(tensors.get("stream", False)), sampling, budget, _heartbeat(parameters))
 
 

@@ -21,7 +21,7 @@ class ResponseBuilder:
     """
 
     stream: bool
-    trace: str
+    trace: str | None
     think_end: str | None
     finished: events.Done | events.Failed | None = None
     _text: list[str] = field(default_factory=list)

@@ -22,6 +22,7 @@ from controllable_inference.serving.frontend.metrics import CONTENT_TYPE, Fronte
 from controllable_inference.serving.frontend.settings import FrontendSettings
 from controllable_inference.serving.frontend.streaming import ClosingStream
 from controllable_inference.serving.frontend.triton_client import Question, Reply, TritonClient
+from controllable_inference.serving.parameters import trace_within
 
 
 class Frontend:
@@ -94,7 +95,7 @@ class Frontend:
             id=("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex,
             model=self._settings.model,
             created=int(time.time()),
-            trace=control.get("trace", self._settings.trace),
+            trace=trace_within(control.get("trace"), self._settings.trace),
         )
         question = Question(body.question(), schema.sampling(body), control, bool(body.stream), shape.id)
         replies = self._client.ask(question)

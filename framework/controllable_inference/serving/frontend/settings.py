@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from controllable_inference.engine.request import Trace
 from controllable_inference.serving.triton import Ports
 
 
@@ -9,6 +10,7 @@ from controllable_inference.serving.triton import Ports
 class FrontendSettings:
     """Addresses and limits. Times are in seconds, sizes in bytes.
 
+    trace: the most that a request may be told about its paths, and what it is told unless it says less.
     silence: longest gap between two responses of Triton. Its model gives a sign of life every 2 s if the
     engine has made a step meanwhile, so this also bounds a step (a big model's prompt on a CPU, for example).
     canary_timeout: how long the health request may take; canary_age: how long its verdict is shared.
@@ -16,7 +18,7 @@ class FrontendSettings:
     """
 
     model: str
-    trace: str = "summary"
+    trace: Trace = "summary"
     host: str = "0.0.0.0"  # noqa: S104 - it is what the pod serves
     port: int = 8080
     triton: Ports = field(default_factory=Ports)
