@@ -58,9 +58,9 @@ class ControllableInference:
     ) -> ControllableInference:
         """Load a folder or a Hugging Face repository, with the gate and budget beside the weights.
 
-        control: the `control` part of engine.json; its `trace` is that of requests which ask for none of their
-        own. gguf_file: name of a GGUF file in the folder, to load
-        instead of safetensors. token: for private repositories. controller: takes the shipped one's place.
+        control: the `control` part of engine.json; its `trace` is that of requests that name none.
+        gguf_file: name of a GGUF file in the folder, to load instead of safetensors. token: for private
+        repositories. controller: takes the shipped one's place.
 
         Raises ModelNotFound, ModelLoadError, ControlConfigError.
         """
@@ -87,7 +87,8 @@ class ControllableInference:
     ) -> Result:
         """Answer one prompt (text, or chat messages). `seed` is short for `SamplingParams(seed=...)`.
 
-        Raises RequestError, QueueFull, QueueTimeout, EngineDead, EngineClosed.
+        Raises RequestError, QueueFull, QueueTimeout, DeadlineExceeded,
+        EngineDead, EngineClosed.
         """
         for event in self._events(prompt, sampling, budget, seed, controller, streaming=False):
             if isinstance(event, Done):
