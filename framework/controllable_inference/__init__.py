@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from controllable_inference.adapters.domain import DomainAdapter
 from controllable_inference.engine.request import PathResult, RequestBudget, Result, SamplingParams, Usage
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ControllableInference",
+    "DomainAdapter",
     "PathResult",
     "RequestBudget",
     "Result",

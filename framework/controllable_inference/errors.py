@@ -32,6 +32,14 @@ class RequestError(ControllableError):
         self.message = message
 
 
+class AdapterError(ControllableError):
+    """A domain adapter is malformed, is there already, or does not fit this model."""
+
+
+class EngineBusy(ControllableError):
+    """What was asked for needs an engine without requests, and some are running or waiting; try when idle."""
+
+
 class QueueFull(ControllableError):
     """The engine already holds as many running and waiting requests as it may; try again later."""
 

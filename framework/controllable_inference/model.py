@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from controllable_inference import checkpoint, errors
+from controllable_inference.adapters.domain import DomainAdapter
 from controllable_inference.control.config import ControlConfig, ControlSettings
 from controllable_inference.control.controller import Controller
 from controllable_inference.control.load import load_controller
@@ -16,8 +18,26 @@ from controllable_inference.engine.engine import Engine, EngineConfig
 from controllable_inference.engine.events import Done, Event, Failed
 from controllable_inference.engine.metrics import Observer
 from controllable_inference.engine.prompt import PromptRenderer
-from controllable_inference.engine.request import Messages, RequestBudget, Result, SamplingParams, Trace
+from controllable_inference.engine.request import (
+    EFFORT_COEFFICIENTS,
+    Effort,
+    Messages,
+    RequestBudget,
+    Result,
+    SamplingParams,
+    Trace,
+)
 from controllable_inference.engine.vocabulary import Vocabulary
+from controllable_inference.errors import RequestError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PUBLISHED = {
+    "deepseek/r1-7b": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+    "deepseek/r1-13b": "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B",
+}
+"""Names the article uses for models that exist under others, by what comes nearest."""
 
 
 class ControllableInference:
@@ -40,6 +60,7 @@ class ControllableInference:
         self.engine = engine
         self.control = control
         self.trace = trace
+        self.default_adapter: str | None = None
 
     @classmethod
     def from_pretrained(
@@ -64,7 +85,7 @@ class ControllableInference:
 
         Raises ModelNotFound, ModelLoadError, ControlConfigError.
         """
-        folder = checkpoint.find(path_or_repo, revision, token)
+        folder = checkpoint.find(_published(path_or_repo), revision, token)
         settings = ControlSettings.parse(control)
         config = ControlConfig.load(folder)
         model, tokenizer = checkpoint.load(folder, precision, gguf_file, device)
@@ -80,17 +101,26 @@ class ControllableInference:
         self,
         prompt: str | Messages,
         sampling: SamplingParams | None = None,
-        budget: RequestBudget | None = None,
+        budget: float | Effort | RequestBudget | None = None,
         *,
+        max_paths: int | None = None,
+        deadline: float | None = None,
         seed: int | None = None,
         controller: Controller | None = None,
+        adapter: str | None = None,
     ) -> Result:
-        """Answer one prompt (text, or chat messages). `seed` is short for `SamplingParams(seed=...)`.
+        """Answer one prompt (text, or chat messages).
 
-        Raises RequestError, QueueFull, QueueTimeout, DeadlineExceeded,
-        EngineDead, EngineClosed.
+        budget: the coefficient in [0, 2], an effort ("none", "minimal", "low", "medium", "high"), or a
+        RequestBudget with everything; None lets the model decide. max_paths: most paths in parallel.
+        deadline: seconds; then the paths so far are voted on. seed: same seed, same result. adapter: domain
+        of an adapter that was added, "" for none where there is a default.
+
+        Raises RequestError (whose `field` is the argument at fault), QueueFull, QueueTimeout,
+        DeadlineExceeded, EngineDead, EngineClosed.
         """
-        for event in self._events(prompt, sampling, budget, seed, controller, streaming=False):
+        asked = request_budget(budget, max_paths, deadline)
+        for event in self._events(prompt, sampling, asked, seed, controller, adapter, streaming=False):
             if isinstance(event, Done):
                 return event.result
         raise AssertionError("every request ends with Done or an error")
@@ -99,13 +129,30 @@ class ControllableInference:
         self,
         prompt: str | Messages,
         sampling: SamplingParams | None = None,
-        budget: RequestBudget | None = None,
+        budget: float | Effort | RequestBudget | None = None,
         *,
+        max_paths: int | None = None,
+        deadline: float | None = None,
         seed: int | None = None,
         controller: Controller | None = None,
+        adapter: str | None = None,
     ) -> Iterator[Event]:
         """The same as events while they happen; the last is Done. Closing the iterator cancels."""
-        return self._events(prompt, sampling, budget, seed, controller, streaming=True)
+        asked = request_budget(budget, max_paths, deadline)
+        return self._events(prompt, sampling, asked, seed, controller, adapter, streaming=True)
+
+    def add_adapter(self, adapter: DomainAdapter, *, default: bool = False) -> None:
+        """Give the model a domain's tokens, budget scale and LoRA weights.
+
+        They hold for requests that name the domain (`generate(..., adapter="medical")`), and for no other:
+        those draw what they drew before. default: requests that name none get this adapter from now on.
+
+        Raises AdapterError, EngineBusy while requests run or wait.
+        """
+        with self.engine.idle():
+            self.engine.adapters.add(adapter, self.model, self.engine.prompts, self.engine.vocabulary)
+        if default:
+            self.default_adapter = adapter.domain
 
     def render(self, messages: Messages, thinking: bool = True) -> str:
         """The text these messages become, with the model's thinking on or skipped."""
@@ -125,19 +172,26 @@ class ControllableInference:
         self,
         prompt: str | Messages,
         sampling: SamplingParams | None,
-        budget: RequestBudget | None,
+        budget: RequestBudget,
         seed: int | None,
         controller: Controller | None,
+        adapter: str | None,
         streaming: bool,
     ) -> Iterator[Event]:
-        sampling, budget = sampling or SamplingParams(), budget or RequestBudget()
+        sampling = sampling or SamplingParams()
         if budget.trace is None:
             budget = replace(budget, trace=self.trace)
         if seed is not None:
-            sampling = replace(sampling, seed=seed)
+            sampling = replace(sampling, seed=_once("seed", seed, sampling.seed))
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         handle = self.engine.submit(
-            prompt, sampling, budget, events.put, controller=controller, streaming=streaming
+            prompt,
+            sampling,
+            budget,
+            events.put,
+            controller=controller,
+            adapter=(self.default_adapter if adapter is None else adapter) or None,
+            streaming=streaming,
         )
         try:
             while True:
@@ -149,3 +203,53 @@ class ControllableInference:
                     return
         finally:
             handle.cancel()
+
+
+def request_budget(
+    budget: float | Effort | RequestBudget | None,
+    max_paths: int | None = None,
+    deadline: float | None = None,
+) -> RequestBudget:
+    """One RequestBudget of what `generate` was given.
+
+    Raises RequestError for what does not fit, or says one thing twice and differently.
+    """
+    if isinstance(budget, RequestBudget):
+        base = budget
+    elif budget is None:
+        base = RequestBudget()
+    elif isinstance(budget, str) and budget in EFFORT_COEFFICIENTS:
+        base = RequestBudget(effort=budget)
+    elif isinstance(budget, int | float) and not isinstance(budget, bool) and 0 <= budget <= 2:
+        base = RequestBudget(coefficient=budget)
+    else:
+        efforts = ", ".join(EFFORT_COEFFICIENTS)
+        raise RequestError(
+            "budget", f"must be a coefficient in [0, 2], one of {efforts}, or a RequestBudget, got {budget!r}"
+        )
+    given = {
+        name: _once(name, value, getattr(base, name))
+        for name, value in (("max_paths", max_paths), ("deadline", deadline))
+        if value is not None
+    }
+    try:
+        return replace(base, **given)
+    except RequestError as error:
+        raise RequestError(error.field.removeprefix("control."), error.message) from None
+
+
+def _once(name: str, value: T, before: T | None) -> T:
+    if before is not None and before != value:
+        raise RequestError(
+            name, f"is {value!r} as an argument and {before!r} in the object given; say it once"
+        )
+    return value
+
+
+def _published(path_or_repo: str | Path) -> str | Path:
+    """The repository that stands for a name of the article, unless there is a folder of that name."""
+    repo = PUBLISHED.get(str(path_or_repo))
+    if repo is None or Path(path_or_repo).is_dir():
+        return path_or_repo
+    log.warning("%s was never published under this name; loading %s", path_or_repo, repo)
+    return repo

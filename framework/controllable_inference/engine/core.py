@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from controllable_inference.adapters.attached import Adapters
 from controllable_inference.control.views import PromptView
 from controllable_inference.engine.batch import flatten, sampling_batch
 from controllable_inference.engine.detokenizer import GrowingText
@@ -39,6 +40,7 @@ class EngineCore:
         clock: Callable[[], float],
         room: int,
         queue_timeout: float,
+        adapters: Adapters,
     ) -> None:
         self.runner = runner
         self.cache = cache
@@ -48,6 +50,7 @@ class EngineCore:
         self.clock = clock
         self.room = room
         self.queue_timeout = queue_timeout
+        self.adapters = adapters
         self.steps = 0
         self.lifecycle = Lifecycle(scheduler, vocabulary, metrics, clock, self._forget)
         self.judge = Judge(self.lifecycle, scheduler.max_rows, runner.hidden_size, runner.device)
@@ -77,6 +80,10 @@ class EngineCore:
         if step.decode or step.chunks:
             self.cache.copy([pair for _, _, pair in step.copies])
             batch = flatten(step, self.cache)
+            if self.adapters.have_weights:
+                owners = [(p.group.adapter, 1) for p in step.decode]
+                owners += [(chunk.group.adapter, len(chunk.tokens)) for chunk in step.chunks]
+                self.adapters.select(owners, self.runner.device)
             logits, hidden = self.runner.forward(batch.tokens, batch.positions, batch.paged, batch.last)
             rows = len(step.decode)
             self._decoded(step.decode, hidden[:rows], logits[:rows])
@@ -132,7 +139,14 @@ class EngineCore:
         hidden = torch.cat(group.prompt_hidden) if group.prompt_hidden else None
         group.prompt_hidden.clear()
         room = self.room - len(group.prompt)
-        view = PromptView(len(group.prompt), hidden, room, group.sampling, group.budget)
+        view = PromptView(
+            len(group.prompt),
+            hidden,
+            room,
+            group.sampling,
+            group.budget,
+            group.adapter.adapter.budget_scale if group.adapter else 1.0,
+        )
         plan = self.lifecycle.ask(group, lambda: group.controller.plan(view))
         if plan is None:
             return
@@ -185,6 +199,7 @@ class EngineCore:
             self._draw([paths[at] for at in going_on], logits[going_on])
 
     def _draw(self, paths: Sequence[Path], logits: Tensor) -> None:
+        logits = self.adapters.forbid_foreign(logits, [p.group.adapter for p in paths])
         tokens, statistics = sample(logits, sampling_batch(paths))
         self.judge.drawn(paths, statistics)
         self.metrics.count("controllable_tokens_total", len(paths), kind="path")

@@ -29,6 +29,16 @@ class Detokenizer:
         before, whole = self.decode(context), self.decode([*context, *tokens])
         return whole[len(before) :] if whole.startswith(before) else self.decode(tokens)
 
+    def ends(self, context: Sequence[int], tokens: Sequence[int], boundaries: Sequence[int]) -> list[int]:
+        """Where in `after(context, tokens)` the text of the first n tokens ends, for each n of boundaries."""
+        found, length, begin = [], 0, 0
+        for end in boundaries:
+            before = [*context[-CONTEXT:], *tokens[max(0, begin - CONTEXT) : begin]]
+            length += len(self.after(before, tokens[begin:end]))
+            found.append(length)
+            begin = end
+        return found
+
 
 class GrowingText:
     """Text of a path while tokens are added, without decoding all of it again each time."""

@@ -8,12 +8,14 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from controllable_inference.adapters.attached import Adapters
 from controllable_inference.control.controller import Controller
 from controllable_inference.engine.block_manager import BlockManager
 from controllable_inference.engine.core import EngineCore
@@ -26,7 +28,7 @@ from controllable_inference.engine.prompt import PromptRenderer
 from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
 from controllable_inference.engine.scheduler import Scheduler
 from controllable_inference.engine.vocabulary import Vocabulary
-from controllable_inference.errors import EngineClosed, EngineDead, QueueFull, RequestError
+from controllable_inference.errors import EngineBusy, EngineClosed, EngineDead, QueueFull, RequestError
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class Engine:
         self.prompts = prompts
         self.vocabulary = vocabulary
         self.controller = controller
+        self.adapters = Adapters()
         self.metrics = Metrics(observer)
         self._runner = ModelRunner(model)
         self.context = int(getattr(model.config, "max_position_embeddings", 0) or 2**20)
@@ -100,6 +103,7 @@ class Engine:
             time.monotonic,
             self.room,
             limits.queue_timeout,
+            self.adapters,
         )
         self._commands: queue.SimpleQueue[tuple[str, PathGroup | None]] = queue.SimpleQueue()
         self._closing_at: float | None = None
@@ -120,16 +124,19 @@ class Engine:
         on_event: Callable[[Event], None] = lambda event: None,
         *,
         controller: Controller | None = None,
+        adapter: str | None = None,
         streaming: bool = True,
     ) -> RequestHandle:
         """Queue a request. `on_event` is called from the engine's thread; the last event is Done or Failed.
 
         streaming False leaves out Leading and Delta of running paths. `controller` takes the engine's own's
-        place. Raises RequestError, QueueFull, EngineDead, EngineClosed.
+        place. adapter: domain of an adapter that was added. Raises RequestError, QueueFull, EngineDead,
+        EngineClosed.
         """
         sampling, budget = sampling or SamplingParams(), budget or RequestBudget()
         controller = controller or self.controller
-        ids = self.prompts.encode(prompt)
+        attached = None if adapter is None else self.adapters[adapter]
+        ids = (attached.prompts if attached else self.prompts).encode(prompt)
         if len(ids.slow) >= self.room:
             message = f"has {len(ids.slow)} tokens, of {self.room} that fit; one must be left to generate"
             raise RequestError("prompt", message)
@@ -145,6 +152,7 @@ class Engine:
             secrets.randbits(63) if sampling.seed is None else sampling.seed,
             time.monotonic(),
             min(controller.most_paths, budget.max_paths or controller.most_paths, self.config.max_rows),
+            adapter=attached,
         )
         group.on_event = lambda event: self._pass_on(group.id, event, on_event)
         with self._lock:
@@ -159,6 +167,18 @@ class Engine:
                 self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
                 self._thread.start()
         return RequestHandle(self, group)
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Keep the engine from taking requests, to change its model or tokenizer in the meantime.
+
+        Raises EngineBusy while it has any, EngineDead, EngineClosed.
+        """
+        with self._lock, self.prompts.lock:
+            self._check_open()
+            if self._in_flight:
+                raise EngineBusy(f"{len(self._in_flight)} requests are in the engine; try when it has none")
+            yield
 
     def stats(self) -> EngineStats:
         scheduler = self._core.scheduler

@@ -61,7 +61,7 @@ class Judge:
         ends_step = self.lifecycle.vocabulary.delimiters.ends_step
         due = [at for at, p in enumerate(paths) if p.stepping and ends_step(p.tokens[-1])]
         for at in due:
-            paths[at].steps += 1
+            paths[at].boundaries.append(len(paths[at].tokens))
             paths[at].at_boundary = True
         if scored := [at for at in due if paths[at].group.controller.needs_features]:
             self._score([paths[at] for at in scored], hidden[scored])
@@ -73,9 +73,9 @@ class Judge:
         """All paths at a boundary in this step, of all requests, in one pass for each controller."""
         siblings = [[p.slot for p in path.group.paths] for path in paths]
         for path in paths:
-            written = self.lifecycle.vocabulary.detokenizer.decode(path.tokens[path.step_from :])
+            begin = path.boundaries[-2] if path.steps > 1 else 0
+            written = self.lifecycle.vocabulary.detokenizer.decode(path.tokens[begin:])
             path.group.agreement.enter(path.index, written)
-            path.step_from = len(path.tokens)
         agreement = [p.group.agreement.measure(p.index, len(p.group.paths) - 1) for p in paths]
         features = self.features.boundary([p.slot for p in paths], hidden, siblings, agreement)
         statistics = features[:, -len(STATISTICS) :].tolist()
@@ -113,10 +113,10 @@ class Judge:
             ask = functools.partial(_decisions, group, self.lifecycle.clock())
             for decision in self.lifecycle.ask(group, ask) or ():
                 match decision:
-                    case Prune(path, reason) if path < len(group.paths) and group.paths[path].running:
-                        self.lifecycle.end_path(group.paths[path], "pruned", reason)
-                    case Stop(reason):
-                        self.lifecycle.complete(group, reason)
+                    case Prune(path, reason, detail) if path < len(group.paths) and group.paths[path].running:
+                        self.lifecycle.end_path(group.paths[path], "pruned", reason, detail)
+                    case Stop(reason, detail):
+                        self.lifecycle.complete(group, reason, detail)
                         break
                     case Spawn(count):
                         self.spawns[group] = self.spawns.get(group, 0) + count

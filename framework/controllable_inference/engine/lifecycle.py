@@ -50,13 +50,15 @@ class Lifecycle:
         self.metrics.observe("controllable_gate_score", score)
         self._trace(path.group, events.PathGated(path.index, score, len(path.tokens), path.steps))
 
-    def end_path(self, path: Path, fate: Fate, reason: str) -> None:
-        """Give it its fate, its text and answer; free its blocks at once; tell."""
-        path.fate, path.reason = fate, reason
+    def end_path(self, path: Path, fate: Fate, reason: str, detail: str = "") -> None:
+        """Give it its fate, its text and answer; free its blocks at once; tell. detail: for people."""
+        path.fate, path.reason, path.detail = fate, reason, detail
         self.scheduler.blocks.free_table(path.table)
         group, words = path.group, self.vocabulary
         tokens = path.tokens[:-1] if reason == "eos" else path.tokens
         path.text = words.cut(words.detokenizer.after(group.prompt, tokens), group)
+        ends = words.detokenizer.ends(group.prompt, tokens, path.boundaries)
+        path.step_ends = tuple(min(end, len(path.text)) for end in ends)
         path.growing = None
         self.metrics.count("controllable_paths_total", fate=fate)
         self.metrics.count("controllable_budget_tokens_total", len(path.tokens), kind="used")
@@ -77,11 +79,11 @@ class Lifecycle:
 
     # requests
 
-    def complete(self, group: PathGroup, reason: str) -> None:
+    def complete(self, group: PathGroup, reason: str, detail: str = "") -> None:
         """Stop what runs, vote, send the result. reason: finished, decided, deadline, cancelled, ..."""
         cancelled = reason == "cancelled"
         for path in group.running_paths:
-            self.end_path(path, "cancelled" if cancelled else "stopped", reason)
+            self.end_path(path, "cancelled" if cancelled else "stopped", reason, detail)
         answer: Answer | None = Answer(None, 0.0, {})
         if not cancelled:
             answer = self.ask(group, lambda: group.controller.answer(group.view(self.clock())))

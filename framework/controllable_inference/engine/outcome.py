@@ -35,10 +35,23 @@ def result_of(group: PathGroup, answer: Answer, reason: str, think_end: str | No
         content=said,
         finish_reason="cancelled" if reason == "cancelled" else finish,
         paths=[
-            PathResult(p.index, p.fate or "cancelled", p.reason, len(p.tokens), p.answer, p.score, p.text)
+            PathResult(
+                p.index,
+                p.fate or "cancelled",
+                p.reason,
+                len(p.tokens),
+                p.answer,
+                p.score,
+                p.text,
+                p.scores,
+                p.steps,
+                p.step_ends,
+                p.detail,
+            )
             for p in group.paths
         ],
         usage=usage_of(group, answer.confidence, reason, now),
+        votes=answer.weights,
     )
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from controllable_inference.control.controller import Controller
 from controllable_inference.control.agreement import Agreement
+from controllable_inference.control.controller import Controller
 from controllable_inference.control.views import PathView, Plan, RequestView
 from controllable_inference.engine.detokenizer import GrowingText
 from controllable_inference.engine.events import Event
 from controllable_inference.engine.prompt import PromptIds
 from controllable_inference.engine.request import Fate, RequestBudget, SamplingParams
+
+if TYPE_CHECKING:
+    from controllable_inference.adapters.attached import Attached
 
 _ids = itertools.count()
 
@@ -26,7 +30,7 @@ class Path:
     computed: positions whose keys and values are in the cache, the prompt's included.
     key: of its random numbers. slot: where its running statistics are kept. stepping: its steps are
     watched, which ends with its thinking segment. scores: one a boundary. statistics: at the latest boundary.
-    step_from: how many tokens it had when its step began. answer_key: by which equal answers meet.
+    boundaries: how many tokens it had at the end of each step. answer_key: by which equal answers meet.
     """
 
     group: PathGroup
@@ -37,19 +41,24 @@ class Path:
     computed: int
     stepping: bool
     tokens: list[int] = field(default_factory=list)
-    steps: int = 0
+    boundaries: list[int] = field(default_factory=list)
     score: float | None = None
     scores: tuple[float, ...] = ()
     statistics: tuple[float, ...] | None = None
     at_boundary: bool = False
-    step_from: int = 0
     reasoning_tokens: int = 0
     fate: Fate | None = None
     reason: str = ""
+    detail: str = ""
     text: str = ""
+    step_ends: tuple[int, ...] = ()
     answer: str | None = None
     answer_key: str | None = None
     growing: GrowingText | None = None
+
+    @property
+    def steps(self) -> int:
+        return len(self.boundaries)
 
     @property
     def running(self) -> bool:
@@ -104,6 +113,7 @@ class PathGroup:
     paths: list[Path] = field(default_factory=list)
     starting: list[Path] = field(default_factory=list)
     agreement: Agreement = field(default_factory=Agreement)
+    adapter: Attached | None = None
     admitted_at: float | None = None
     first_token_at: float | None = None
     leader: int | None = None

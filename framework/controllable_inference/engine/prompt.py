@@ -17,7 +17,7 @@ class PromptIds(NamedTuple):
 
 
 class PromptRenderer:
-    """Thread-safe.
+    """Thread-safe. lock: held by who uses or changes the tokenizer.
 
     think_end: text that ends a thinking segment, None for a model without one.
     fast_prefix: what to append to skip thinking, None to work it out from the template's own behaviour.
@@ -27,7 +27,7 @@ class PromptRenderer:
         self.tokenizer = tokenizer
         self.think_end = think_end
         self.fast_prefix = fast_prefix
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     def render(self, prompt: str | Messages, thinking: bool = True) -> str:
         """Text the model continues. Raises RequestError for messages that are none."""
@@ -44,7 +44,7 @@ class PromptRenderer:
         """Raises RequestError when nothing is left of the prompt."""
         # a chat template writes the special tokens itself
         special = isinstance(prompt, str) or self.tokenizer.chat_template is None
-        with self._lock:  # a fast tokenizer must not be used by two threads while it changes its settings
+        with self.lock:  # a fast tokenizer must not be used by two threads while it changes its settings
             slow, fast = (
                 self.tokenizer.encode(self.render(prompt, thinking), add_special_tokens=special)
                 for thinking in (True, False)

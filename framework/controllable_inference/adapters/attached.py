@@ -1,0 +1,108 @@
+"""The domain adapters of one engine: which requests they are for, and which rows of a batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from controllable_inference.adapters.domain import DomainAdapter
+from controllable_inference.adapters.lora import LoraWeights
+from controllable_inference.adapters.tokens import add_tokens
+from controllable_inference.engine.prompt import PromptRenderer
+from controllable_inference.errors import AdapterError, RequestError
+
+if TYPE_CHECKING:
+    from controllable_inference.engine.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Attached:
+    """An adapter as requests carry it.
+
+    prompts: reads its special tokens as such. token_ids: those that no other request may draw. has_weights:
+    whether the model's layers hold LoRA weights of its.
+    """
+
+    adapter: DomainAdapter
+    prompts: PromptRenderer
+    token_ids: tuple[int, ...]
+    has_weights: bool
+
+
+class Adapters:
+    """Added while the engine stands still (`Engine.idle`), read by its thread and by those who submit."""
+
+    def __init__(self) -> None:
+        self._by_domain: dict[str, Attached] = {}
+        self._prompts: PromptRenderer | None = None
+        self._mine: dict[str, Tensor] = {}  # (tokens of the batch, 1): 1 where the token is of the domain
+
+    def __getitem__(self, domain: str) -> Attached:
+        """Raises RequestError for a domain without an adapter."""
+        if domain not in self._by_domain:
+            there = ", ".join(sorted(self._by_domain)) or "none"
+            raise RequestError("adapter", f"no adapter {domain!r} was added to this model; there is {there}")
+        return self._by_domain[domain]
+
+    def add(
+        self, adapter: DomainAdapter, model: Any, prompts: PromptRenderer, vocabulary: Vocabulary
+    ) -> Attached:
+        """prompts: of requests without an adapter, which from now on reads with a copy of the tokenizer.
+
+        Raises AdapterError, and nothing has changed then.
+        """
+        domain, texts = adapter.domain, adapter.special_tokens
+        if domain in self._by_domain:
+            raise AdapterError(f"the model has an adapter for {domain!r} already; a domain has one")
+        if taken := [t for t in texts for a in self._by_domain.values() if t in a.adapter.special_tokens]:
+            raise AdapterError(f"the token {taken[0]!r} is another adapter's already")
+        if self._prompts is None:
+            # nothing changes for requests without an adapter: they keep the tokenizer as it was
+            self._prompts = copy.copy(prompts)
+            prompts.tokenizer = copy.deepcopy(prompts.tokenizer)
+        tokenizer, before = self._prompts.tokenizer, prompts.tokenizer
+        weights, trained = None, {}
+        if adapter.peft_path is not None:
+            weights = LoraWeights.read(adapter.peft_path)
+            new = [text for text in texts if text not in before.get_vocab()]
+            trained = weights.rows_of_new_tokens(model, len(before), len(new))
+            for module in weights.inject(model, domain):
+                module.register_forward_hook(self._only_mine(domain))
+        ids = add_tokens(model, tokenizer, texts, trained)
+        vocabulary.delimiters.add(texts)
+        attached = Attached(adapter, self._prompts, ids, weights is not None)
+        self._by_domain[domain] = attached
+        return attached
+
+    @property
+    def have_weights(self) -> bool:
+        return any(a.has_weights for a in self._by_domain.values())
+
+    def select(self, rows: Sequence[tuple[Attached | None, int]], device: torch.device) -> None:
+        """Before a forward pass: whose the tokens of the batch are, in order, as (adapter, tokens)."""
+        counts = torch.tensor([count for _, count in rows])
+        for domain, attached in self._by_domain.items():
+            mine = torch.tensor([float(owner is attached) for owner, _ in rows])
+            self._mine[domain] = mine.repeat_interleave(counts)[:, None].to(device)
+
+    @torch.inference_mode()
+    def forbid_foreign(self, logits: Tensor, owners: Sequence[Attached | None]) -> Tensor:
+        """logits (rows, vocabulary), changed in place: nobody draws special tokens of another's adapter."""
+        if not any(a.token_ids for a in self._by_domain.values()):
+            return logits
+        for owner in dict.fromkeys(owners):
+            foreign = [i for a in self._by_domain.values() if a is not owner for i in a.token_ids]
+            rows = [at for at, other in enumerate(owners) if other is owner]
+            logits[torch.tensor(rows)[:, None], torch.tensor(foreign, dtype=torch.long)] = -torch.inf
+        return logits
+
+    def _only_mine(self, domain: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            return output * self._mine[domain].to(output.dtype)
+
+        return hook
