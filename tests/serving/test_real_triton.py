@@ -262,5 +262,5 @@ def test_a_killed_stub_is_noticed_told_to_callers_and_replaced(server):
         caller.join(15)
     assert outcome[False][0] in (503, 504)
     assert '"error"' in outcome[True][1].splitlines()[-2]
-    print(f"ready again after {server.wait('ready', 200, 30):.1f} s")
+    print(f"ready again after {server.wait('ready', 200, 90):.1f} s")
     assert post(server, body()).status_code == 200
