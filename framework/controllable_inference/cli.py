@@ -85,6 +85,41 @@ def ask(
 
 
 @app.command()
+def explain(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    model: Annotated[str, typer.Option(help="A folder or image:///path.")] = "image:///models/nano",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="FILE.html, .svg, .json or .txt; left out, text is printed."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Coefficient in [0, 2], or none, minimal, low, medium, high.")
+    ] = None,
+    max_paths: Annotated[int | None, typer.Option(help="Most paths that think in parallel.")] = None,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds; then the paths so far are voted on.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
+) -> None:
+    """Ask a model in this process, and show what led to the answer: paths, scores by step, vote.
+
+    Example: `controllable-inference explain "Spell this word backward (example: sun -> nus): planet"
+    --budget high -o why.html`
+    """
+    from controllable_inference.explain.command import check_output, explain_question, written
+    from controllable_inference.serving.fetch import local_source
+
+    if output is not None:
+        check_output(output)
+    explanation = explain_question(local_source(model), question, budget, max_paths, deadline, seed)
+    if output is None:
+        typer.echo(explanation.text(), nl=False)
+    else:
+        output.write_text(written(explanation, output.suffix), encoding="utf-8")
+        _say(f"{output}: {explanation.answer or 'no answer'}")
+
+
+@app.command()
 def fetch(
     uri: Annotated[str, typer.Argument(help="image:///path, hf://org/repo, pvc://claim/path, or a folder.")],
     to: Annotated[Path, typer.Option(help="Where the model's folder shall appear.")],

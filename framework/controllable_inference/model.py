@@ -7,7 +7,7 @@ import queue
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from controllable_inference import checkpoint, errors
 from controllable_inference.adapters.domain import DomainAdapter
@@ -206,7 +206,7 @@ class ControllableInference:
 
 
 def request_budget(
-    budget: float | Effort | RequestBudget | None,
+    budget: float | str | RequestBudget | None,
     max_paths: int | None = None,
     deadline: float | None = None,
 ) -> RequestBudget:
@@ -219,7 +219,7 @@ def request_budget(
     elif budget is None:
         base = RequestBudget()
     elif isinstance(budget, str) and budget in EFFORT_COEFFICIENTS:
-        base = RequestBudget(effort=budget)
+        base = RequestBudget(effort=cast(Effort, budget))
     elif isinstance(budget, int | float) and not isinstance(budget, bool) and 0 <= budget <= 2:
         base = RequestBudget(coefficient=budget)
     else:

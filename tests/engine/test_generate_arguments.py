@@ -84,7 +84,7 @@ def test_a_deadline_reaches_the_engine(model, monkeypatch):
 
     monkeypatch.setattr(model.engine, "submit", watch)
     model.generate("1+2=", SamplingParams(max_tokens=2), "minimal", deadline=60)
-    assert asked == [RequestBudget(effort="minimal", deadline=60)]
+    assert [(b.effort, b.deadline) for b in asked] == [("minimal", 60)]
 
 
 def test_a_name_of_the_article_stands_for_the_model_that_exists(monkeypatch, caplog):
