@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from controllable_inference.serving.liveness import PATIENCE
 from controllable_operator.api import ControllableModel
 from controllable_operator.desired import desired
 from controllable_operator.desired.common import ENGINE_CONFIG_HASH, TEMPLATE_HASH
@@ -181,12 +182,13 @@ def test_triton_outlives_the_frontend(build: Any) -> None:
     assert sleep["triton"] > sleep["frontend"] > 0
 
 
-def test_triton_lives_and_dies_by_a_request_through_the_frontend(build: Any) -> None:
+def test_triton_dies_by_the_frontends_word_and_not_by_its_absence(build: Any) -> None:
     triton = container(build(), "triton")
-    assert triton["livenessProbe"]["httpGet"] == {"path": "/health/live", "port": 8080}
-    assert triton["startupProbe"]["httpGet"] == {"path": "/health/live", "port": 8080}
-    startup = triton["startupProbe"]
-    assert startup["periodSeconds"] * startup["failureThreshold"] >= 1800
+    liveness = triton["livenessProbe"]
+    assert liveness["exec"]["command"] == ["python3", "-m", "controllable_inference.serving.liveness", "8080"]
+    assert liveness["timeoutSeconds"] > PATIENCE  # kubelet would take its own impatience for death
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] <= 20
+    assert not {"startupProbe", "readinessProbe"} & set(triton)
 
 
 def test_the_frontend_is_ready_when_the_model_is_and_alive_by_itself(build: Any) -> None:

@@ -83,17 +83,22 @@ def _triton(model: ControllableModel, image: str) -> dict[str, Any]:
     resources = model.spec.serving.resources.to_json()
     if model.spec.gpu.count:
         resources["limits"] = resources.get("limits", {}) | {"nvidia.com/gpu": model.spec.gpu.count}
-    # Triton's own READY stays true after its engine died: the probes ask the frontend, which asks the model.
-    probe = {"httpGet": {"path": "/health/live", "port": HTTP_PORT}, "timeoutSeconds": 10}
+    # Triton's own READY stays true after its engine died. The frontend asks the model, and this command the
+    # frontend: where there is no answer the engine lives on, as it does while it loads.
+    probe = ["python3", "-m", "controllable_inference.serving.liveness", str(HTTP_PORT)]
     return _container(TRITON, image) | {
         "args": ["triton"],
         "env": [*_engine_env(), _threads(resources)],
         "resources": resources,
-        "startupProbe": probe | {"periodSeconds": 5, "failureThreshold": STARTUP_SECONDS // 5},
         # A dead engine has nothing to drain: without its own grace period, Triton waits for it as long as
         # for a living one, and the model is away for minutes.
-        "livenessProbe": probe
-        | {"periodSeconds": 5, "failureThreshold": 4, "terminationGracePeriodSeconds": DEAD_SECONDS},
+        "livenessProbe": {
+            "exec": {"command": probe},
+            "periodSeconds": 5,
+            "timeoutSeconds": 15,
+            "failureThreshold": 4,
+            "terminationGracePeriodSeconds": DEAD_SECONDS,
+        },
         "lifecycle": _sleep_before_stop(TRITON_DRAIN_SECONDS),
         "volumeMounts": [
             _mount("weights", "/weights", read_only=True),
