@@ -98,7 +98,8 @@ class Adapters:
         for owner in dict.fromkeys(owners):
             foreign = [i for a in self._by_domain.values() if a is not owner for i in a.token_ids]
             rows = [at for at, other in enumerate(owners) if other is owner]
-            logits[torch.tensor(rows)[:, None], torch.tensor(foreign, dtype=torch.long)] = -torch.inf
+            at = torch.tensor(rows, device=logits.device)[:, None]
+            logits[at, torch.tensor(foreign, dtype=torch.long, device=logits.device)] = -torch.inf
         return logits
 
     def _only_mine(self, domain: str) -> Any:
