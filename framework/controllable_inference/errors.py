@@ -19,6 +19,14 @@ class ControlConfigError(ControllableError):
     """control.json or a gate/budget beside it does not fit this model, or gives scores that mean nothing."""
 
 
+class ControllerError(ControllableError):
+    """A controller wants something that can't be done; the message names it and what it said."""
+
+
+class ModelOutputError(ControllableError):
+    """The model's output for a request is no distribution over tokens, but not-a-number or infinite."""
+
+
 class RequestError(ControllableError):
     """A request asks for something malformed or impossible.
 

@@ -23,7 +23,7 @@ class Erratic(GatedController):
     def decide(self, request: RequestView):
         roll = sum(p.tokens * (p.index + 3) for p in request.paths) % 11
         if roll < 3 and request.running:
-            return [Prune(request.running[roll % len(request.running)].index, "whim"), Prune(99)]
+            return [Prune(request.running[roll % len(request.running)].index, "whim")] * 2
         if roll == 5 and len(request.paths) < 20:
             return [Spawn(2)]
         return [Stop("whim")] if roll == 7 else []

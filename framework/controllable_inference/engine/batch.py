@@ -77,9 +77,11 @@ def _shared(
 
 
 def _padded(tables: Sequence[list[int]]) -> np.ndarray:
-    """(rows, longest table); padding points at block 0, which the attention mask hides."""
+    """(rows, longest table). The attention mask hides the padding, which is a row's own last block: were it
+    another's, that one's numbers would come in where they are none.
+    """
     longest = max(map(len, tables), default=0)
-    return np.array([t + [0] * (longest - len(t)) for t in tables], dtype=np.int64).reshape(
+    return np.array([t + t[-1:] * (longest - len(t)) for t in tables], dtype=np.int64).reshape(
         len(tables), longest
     )
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from controllable_inference.adapters.attached import Adapters
+from controllable_inference.control.checks import check_plan
 from controllable_inference.control.views import PromptView
 from controllable_inference.engine.batch import flatten, sampling_batch
 from controllable_inference.engine.detokenizer import GrowingText
@@ -19,9 +20,12 @@ from controllable_inference.engine.metrics import Metrics
 from controllable_inference.engine.model_runner import ModelRunner
 from controllable_inference.engine.path import Path, PathGroup
 from controllable_inference.engine.sampler import path_key, sample
-from controllable_inference.engine.scheduler import PrefillChunk, Scheduler
+from controllable_inference.engine.scheduler import PrefillChunk, Scheduler, Step
 from controllable_inference.engine.vocabulary import Vocabulary
-from controllable_inference.errors import DeadlineExceeded, QueueTimeout
+from controllable_inference.errors import ControllerError, DeadlineExceeded, ModelOutputError, QueueTimeout
+
+MOST_PATHS = 1024
+"""Of one request, one after another: who wants more has no end in mind, and would never let go."""
 
 
 class EngineCore:
@@ -85,6 +89,7 @@ class EngineCore:
                 owners += [(chunk.group.adapter, len(chunk.tokens)) for chunk in step.chunks]
                 self.adapters.select(owners, self.runner.device)
             logits, hidden = self.runner.forward(batch.tokens, batch.positions, batch.paged, batch.last)
+            self._fail_unsound(step, logits)
             rows = len(step.decode)
             self._decoded(step.decode, hidden[:rows], logits[:rows])
             for chunk, part, row in zip(step.chunks, batch.paged.chunks, logits[rows:], strict=True):
@@ -112,6 +117,27 @@ class EngineCore:
             elif group.admitted_at is None and now - group.submitted_at > self.queue_timeout:
                 waited = QueueTimeout(f"no place came free within {self.queue_timeout} s; try again later")
                 self.lifecycle.fail(group, waited, "timeout")
+
+    def _fail_unsound(self, step: Step, logits: Tensor) -> None:
+        """End requests for which the model computed no numbers, and leave nothing of that in the cache.
+
+        logits (wanted rows of the step, vocabulary). What is masked is read all the same, and not-a-number
+        stays so however little it weighs: blocks that others get next must hold numbers.
+        """
+        sound = logits.amax(-1).isfinite()  # so are not: NaN anywhere in a row, +inf, nothing but -inf
+        if sound.all():
+            return
+        owners = [*(p.group for p in step.decode), *(chunk.group for chunk in step.chunks)]
+        unsound = [group for group, fine in zip(owners, sound.tolist(), strict=True) if not fine]
+        for group in dict.fromkeys(unsound):
+            tables = [group.prompt_table, *(path.table for path in group.paths)]
+            blocks = torch.tensor(sorted({block for table in tables for block in table}))
+            self.cache.data.index_fill_(2, blocks.to(self.cache.data.device), 0)
+            error = ModelOutputError(
+                "the model's output for this request is no distribution over tokens (logits not-a-number or "
+                "infinite); its weights may be damaged, or its numbers too large for this precision"
+            )
+            self.lifecycle.fail(group, error)
 
     # prompts
 
@@ -147,7 +173,7 @@ class EngineCore:
             group.budget,
             group.adapter.adapter.budget_scale if group.adapter else 1.0,
         )
-        plan = self.lifecycle.ask(group, lambda: group.controller.plan(view))
+        plan = self.lifecycle.ask(group, lambda: check_plan(group.controller, group.controller.plan(view)))
         if plan is None:
             return
         if plan.mode == "fast" and group.ids.fast != group.prompt:
@@ -187,8 +213,11 @@ class EngineCore:
 
     def _decoded(self, paths: Sequence[Path], hidden: Tensor, logits: Tensor) -> None:
         """hidden (paths, hidden size), logits (paths, vocabulary) at the newest token of each path."""
-        if not paths:
+        sound = [at for at, path in enumerate(paths) if path.running]
+        if not sound:
             return
+        if len(sound) < len(paths):
+            paths, hidden, logits = [paths[at] for at in sound], hidden[sound], logits[sound]
         for path in paths:
             path.computed += 1
         self.judge.computed(paths, hidden)
@@ -234,7 +263,12 @@ class EngineCore:
         """Decide where paths have finished, send new text, complete what nothing runs of any more."""
         self.judge.decide([g for g in self.scheduler.running if g.take_finished()])
         for group, count in self.judge.take_spawns():
-            self._add_paths(group, count)
+            if len(group.paths) + count > MOST_PATHS:
+                said = f"{type(group.controller).__name__} has started {len(group.paths)} paths"
+                error = ControllerError(f"{said} of one request and wants {count} more")
+                self.lifecycle.fail(group, error)
+            else:
+                self._add_paths(group, count)
         for group in self.groups:
             if group.paths and not group.running_paths:
                 self.lifecycle.complete(group, "finished")

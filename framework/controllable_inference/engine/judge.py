@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from controllable_inference.control.checks import check_decisions, check_scores
 from controllable_inference.control.controller import Controller
 from controllable_inference.control.features import STATISTICS, PathFeatures, TokenStatistics
 from controllable_inference.control.views import Decision, Prune, Spawn, Stop
@@ -89,17 +90,19 @@ class Judge:
     def _score_with(self, controller: Controller, paths: Sequence[Path], features: Tensor) -> None:
         try:
             with torch.inference_mode():
-                scores = controller.score(features).tolist()
-            if len(scores) != len(paths) or not all(0 <= s <= 1 for s in scores):
-                raise ControlConfigError(
-                    f"{type(controller).__name__} gave scores outside [0, 1] or not one a path: {scores}; "
-                    "the gate's weights do not fit this model"
-                )
+                scores = check_scores(controller, controller.score(features), len(paths))
         except Exception as error:
             for group in dict.fromkeys(p.group for p in paths):
                 self.lifecycle.fail(group, error)
             return
         for path, score in zip(paths, scores, strict=True):
+            if not self.lifecycle.is_here(path.group):
+                continue
+            if not 0 <= score <= 1:
+                said = f"{type(controller).__name__} gave a path the score {score}, outside [0, 1]; "
+                misfit = ControlConfigError(said + "the gate's weights do not fit this model")
+                self.lifecycle.fail(path.group, misfit)
+                continue
             # What the company in a batch does to the last digits must not decide a tie of votes.
             path.score = round(score, 4)
             path.scores += (path.score,)
@@ -113,7 +116,7 @@ class Judge:
             ask = functools.partial(_decisions, group, self.lifecycle.clock())
             for decision in self.lifecycle.ask(group, ask) or ():
                 match decision:
-                    case Prune(path, reason, detail) if path < len(group.paths) and group.paths[path].running:
+                    case Prune(path, reason, detail) if group.paths[path].running:
                         self.lifecycle.end_path(group.paths[path], "pruned", reason, detail)
                     case Stop(reason, detail):
                         self.lifecycle.complete(group, reason, detail)
@@ -123,4 +126,5 @@ class Judge:
 
 
 def _decisions(group: PathGroup, now: float) -> list[Decision]:
-    return group.controller.decide(group.view(now))
+    said = group.controller.decide(group.view(now))
+    return check_decisions(group.controller, said, len(group.paths))

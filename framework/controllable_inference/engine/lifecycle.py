@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from controllable_inference.control.answer import extract_answer, normalise
+from controllable_inference.control.checks import check_answer
 from controllable_inference.control.views import Answer
 from controllable_inference.engine import events
 from controllable_inference.engine.metrics import Metrics
@@ -53,6 +54,7 @@ class Lifecycle:
     def end_path(self, path: Path, fate: Fate, reason: str, detail: str = "") -> None:
         """Give it its fate, its text and answer; free its blocks at once; tell. detail: for people."""
         path.fate, path.reason, path.detail = fate, reason, detail
+        path.at_boundary = False
         self.scheduler.blocks.free_table(path.table)
         group, words = path.group, self.vocabulary
         tokens = path.tokens[:-1] if reason == "eos" else path.tokens
@@ -86,7 +88,7 @@ class Lifecycle:
             self.end_path(path, "cancelled" if cancelled else "stopped", reason, detail)
         answer: Answer | None = Answer(None, 0.0, {})
         if not cancelled:
-            answer = self.ask(group, lambda: group.controller.answer(group.view(self.clock())))
+            answer = self.ask(group, lambda: _answer(group, self.clock()))
         if answer is None:
             return
         now = self.clock()
@@ -105,7 +107,10 @@ class Lifecycle:
         self._emit(group, events.Done(result.finish_reason, result))
 
     def fail(self, group: PathGroup, error: BaseException, outcome: str = "failed") -> None:
+        """Nothing follows what a client is told here: its paths are at their end without a word."""
         self._release(group)
+        for path in group.running_paths:
+            path.fate, path.reason = "cancelled", "failed"
         self.metrics.count("controllable_requests_total", outcome=outcome)
         self.metrics.observe("controllable_request_duration_seconds", self.clock() - group.submitted_at)
         self._emit(group, events.Failed(type(error).__name__, str(error)))
@@ -137,3 +142,7 @@ class Lifecycle:
             group.on_event(event)
         except Exception:  # one client's trouble must not end the others' requests
             log.exception("the receiver of request %d's events failed on %s", group.id, event.type)
+
+
+def _answer(group: PathGroup, now: float) -> Answer:
+    return check_answer(group.controller, group.controller.answer(group.view(now)), len(group.paths))

@@ -141,7 +141,7 @@ class PathGroup:
         if self.plan is None:
             return self.row_bound
         if self.plan.most_paths > self.plan.paths:
-            return self.plan.most_paths
+            return min(self.plan.most_paths, self.row_bound)
         return len(self.running_paths)
 
     @property
