@@ -20,23 +20,35 @@ from controllable_inference.control.vote import is_settled, one_each, tally, vot
 
 
 class Controller(Protocol):
-    """Pure: same view, same decision. One controller serves many requests, from the engine's thread."""
+    """Pure: same view, same decision. One controller serves many requests, from the engine's thread.
+
+    What it says is checked (`checks`): a word that can't be done fails the request with ControllerError.
+    """
 
     most_paths: int
     """Upper bound of the paths that a plan of its may have running at once."""
     needs_prompt_hidden: bool
     """Whether `plan` wants the prompt's hidden states."""
     needs_features: bool
-    """Whether `score` is to be called; without, paths have no features and no scores."""
+    """Whether `score` is to be called; without, paths have no features, and views neither scores nor
+    statistics.
+    """
 
     def plan(self, prompt: PromptView) -> Plan:
         """Once, when the prompt has been computed."""
 
     def score(self, features: Tensor) -> Tensor:
-        """features (n, feature_dim) of all paths at a boundary, of all requests -> (n,) in [0, 1]."""
+        """features (n, feature_dim) of all paths at a boundary, of all requests -> (n,) in [0, 1].
+
+        Their last columns are `features.STATISTICS`, which views show as well.
+        """
 
     def decide(self, request: RequestView) -> list[Decision]:
-        """When a path of the request has ended a step or has finished. No decision means: go on."""
+        """When paths of the request have ended a step, or have finished; no list entry means: go on.
+
+        Asked at a step's end, `at_boundary` tells of which paths. Paths that are spawned begin with the next
+        token, and are not in sight before.
+        """
 
     def answer(self, request: RequestView) -> Answer:
         """Once, when nothing of the request runs any more."""
@@ -113,3 +125,4 @@ class GatedController:
 
     def answer(self, request: RequestView) -> Answer:
         return vote(request.paths, self._weight)
+        running = request.running
