@@ -125,4 +125,3 @@ class GatedController:
 
     def answer(self, request: RequestView) -> Answer:
         return vote(request.paths, self._weight)
-        running = request.running
