@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from controllable_inference.control.calibration import Calibration
+from controllable_inference.control.features import STATISTICS
 from controllable_inference.control.gate import PathGate
 from controllable_inference.evaluation.metrics import auc, within_auc
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
@@ -23,13 +24,18 @@ from controllable_inference.evaluation.records import PathRecord, ProblemRecord
 
 @dataclass(frozen=True)
 class GateRecipe:
-    """pair_weight: weight of the pairwise loss beside cross-entropy. problems: problems a step."""
+    """pair_weight: weight of the pairwise loss beside cross-entropy. problems: problems a step.
+
+    Hidden states are many and tell paths apart only in part: without a strong dropout of theirs, the few
+    statistics beside them are not learned from (measured: AUC within a problem falls from .72 to .68).
+    """
 
     steps: int = 1500
     problems: int = 32
     lr: float = 1e-3
     weight_decay: float = 0.05
-    dropout: float = 0.2
+    hidden_dropout: float = 0.7
+    statistic_dropout: float = 0.1
     pair_weight: float = 2.0
     seed: int = 1
 
@@ -75,9 +81,14 @@ def train_gate(
     optimizer = torch.optim.AdamW(gate.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.steps)
 
-    def loss_of(batch: tuple[Tensor, Tensor, Tensor], dropout: float) -> Tensor:
+    drop = torch.full_like(mean, recipe.statistic_dropout)
+    drop[: max(0, len(mean) - len(STATISTICS))] = recipe.hidden_dropout
+
+    def loss_of(batch: tuple[Tensor, Tensor, Tensor], training: bool) -> Tensor:
         features, outcomes, groups = batch
-        inputs = torch.nn.functional.dropout((features - mean) / scale, dropout, training=dropout > 0)
+        inputs = (features - mean) / scale
+        if training:
+            inputs = inputs * (torch.rand_like(inputs) >= drop) / (1 - drop)
         logits = gate.net[:-1](inputs).squeeze(-1)
         fit = binary_cross_entropy_with_logits(logits, outcomes)
         return fit + recipe.pair_weight * pairwise_loss(logits, outcomes, groups)
@@ -85,14 +96,14 @@ def train_gate(
     checks = [_sample(validation, random.Random(seed)) for seed in range(4)]
     best, best_loss = copy.deepcopy(gate.state_dict()), float("inf")
     for step in range(1, recipe.steps + 1):
-        loss = loss_of(_sample(rng.sample(train, min(recipe.problems, len(train))), rng), recipe.dropout)
+        loss = loss_of(_sample(rng.sample(train, min(recipe.problems, len(train))), rng), training=True)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         if step % 50 == 0 or step == recipe.steps:
             with torch.no_grad():
-                checked = sum(loss_of(check, 0.0).item() for check in checks) / len(checks)
+                checked = sum(loss_of(check, training=False).item() for check in checks) / len(checks)
             if checked < best_loss:
                 best, best_loss = copy.deepcopy(gate.state_dict()), checked
     gate.load_state_dict(best)
