@@ -75,16 +75,36 @@ class BudgetConfig(_Strict):
     min_token_share: float = Field(default=0.5, ge=0, le=1)
 
 
+class PolicyConfig(_Strict):
+    """state and actions name the net's inputs and outputs, in their order (`policy.STATE`, `policy.ACTIONS`).
+
+    start_paths, at_once, checkpoints: see `policy.Outlay`.
+    """
+
+    weights: str = "policy.safetensors"
+    hidden_dim: int = Field(ge=1)
+    state: list[str] = Field(min_length=1)
+    actions: list[str] = Field(min_length=1)
+    start_paths: float = Field(gt=0)
+    at_once: int = Field(ge=1)
+    checkpoints: list[int] = Field(default_factory=list)
+
+
 class ControlConfig(_Strict):
-    """control.json, the single definition: training writes it, the engine reads it."""
+    """control.json, the single definition: training writes it, the engine reads it.
+
+    think_end: ends the thinking segment; null for a model that does not think aloud, whose steps are those of
+    its whole text. fast_prefix: closes that segment at once; "" where the chat template does so itself.
+    """
 
     version: Literal[1] = 1
     step_delimiters: list[str] = Field(default_factory=lambda: ["\n"], min_length=1)
-    think_end: str = "</think>"
+    think_end: str | None = "</think>"
     fast_prefix: str = ""
     features: FeatureConfig = FeatureConfig()
     gate: GateConfig | None = None
     budget: BudgetConfig | None = None
+    policy: PolicyConfig | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     figures: dict[str, Any] = Field(default_factory=dict)
 

@@ -53,8 +53,8 @@ class ProblemRecord:
 
     @property
     def fast_pass_rate(self) -> float:
-        """Share of fast paths that end right."""
-        return sum(path.right for path in self.fast) / len(self.fast)
+        """Share of fast paths that end right; 0 without any, as of a model that has no thinking to skip."""
+        return sum(path.right for path in self.fast) / max(1, len(self.fast))
 
 
 def save(records: list[ProblemRecord], path: Path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from controllable_inference.evaluation.problems import FAMILIES
+from controllable_inference.evaluation.problems import FAMILIES, UNSEEN_BY_CONTROL
 from controllable_inference.training import traces
 from controllable_inference.training.budget import LEAST_SLOW
 from controllable_inference.training.corpus import FAST_SHARE
@@ -22,16 +22,14 @@ _REPLAY_COLUMNS = (
 
 def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any], served: str) -> str:
     """The card in Markdown. data, figures and config: as in control.json; served: the evaluation's tables."""
-    recipe, cost, replayed = data["base_recipe"], data["base_cost"], figures["test_replay"]
+    recipe, cost, replayed = data["base_recipe"], data["base_cost"], figures["test"]
     gate, budget = config["gate"], config["budget"]
     return _TEMPLATE.read_text(encoding="utf-8").format(
         families=len(FAMILIES),
         names=", ".join(FAMILIES),
+        unseen=" and ".join(UNSEEN_BY_CONTROL),
         gym=data["versions"]["reasoning-gym"],
-        detours=traces.CORRECTED + traces.RECHECKED + traces.REDONE,
-        corrected=traces.CORRECTED,
-        rechecked=traces.RECHECKED,
-        redone=traces.REDONE,
+        kinds=", ".join(f"{share:.0%} {kind.replace('_', ' ')}" for kind, share in traces.SHARES.items()),
         fast=FAST_SHARE,
         parameters=data["parameters"],
         **{
@@ -45,6 +43,8 @@ def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any]
         recordings=data["seconds"]["recordings"] / 60,
         gate_problems=data["recordings"]["problems"]["gate"],
         calibration_problems=data["recordings"]["problems"]["calibration"],
+        promised=gate["promised_probability"],
+        recall=data["recall"],
         min_keep=gate["min_keep"],
         min_steps=gate["min_steps"],
         least_slow=LEAST_SLOW,

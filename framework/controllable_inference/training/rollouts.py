@@ -1,117 +1,163 @@
-"""Recordings of the base model at work: paths sampled by the engine, labelled by the verifier, replayed
-through the model for what the gate would have seen.
+"""Recordings of a model at work: paths sampled by the engine that serves it, and what a gate sees of them.
+
+What was recorded is judged afterwards, so that a verifier may be changed without sampling again.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM
 
 from controllable_inference.control.baselines import MajorityVote
-from controllable_inference.control.features import RecordedPath, features_of_recording, token_statistics
-from controllable_inference.control.steps import step_texts
+from controllable_inference.control.features import STATISTICS
+from controllable_inference.control.views import Plan, PromptView
 from controllable_inference.engine.engine import Engine
 from controllable_inference.engine.request import PathResult, Result, SamplingParams
-from controllable_inference.evaluation.driver import ask_all
-from controllable_inference.evaluation.problems import Problem, is_correct
+from controllable_inference.errors import ControllableError
+from controllable_inference.evaluation.driver import RequestFailed, ask_all
+from controllable_inference.evaluation.recording import Recorder
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
-from controllable_inference.evaluation.systems import FastSample
+from controllable_inference.training.task import Judge, TaskProblem
 
 PATHS = 16
 FAST_PATHS = 8
 TOKEN_CAP = 512
-FAST_SEEDS = 2**40  # between the seeds of a problem's fast paths, far from those of any thinking path
+
+
+class RecordingError(ControllableError):
+    """A problem can't be recorded with this model."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How paths are sampled: what of a problem's recording decides all but the model.
+
+    paths, fast_paths: with and without thinking. token_cap: most tokens of a path.
+    """
+
+    paths: int = PATHS
+    fast_paths: int = FAST_PATHS
+    token_cap: int = TOKEN_CAP
+    temperature: float = 1.0
+    seed: int = 7
+
+    def seed_of(self, question: str, mode: str) -> int:
+        """The question's own, so that a recording does not depend on what else is recorded."""
+        digest = hashlib.sha256(f"{self.seed}\n{mode}\n{question}".encode()).digest()
+        return int.from_bytes(digest[:7], "big")
+
+
+class _Checking(Recorder):
+    """A recorder that lets no NaN pass; here, as what a sampler makes of one is anybody's guess."""
+
+    def plan(self, prompt: PromptView) -> Plan:
+        plan = super().plan(prompt)
+        _check_finite(self.prompt_hidden)
+        return plan
+
+    def score(self, features: Tensor) -> Tensor:
+        _check_finite(features.half())
+        return super().score(features)
+
+
+def _check_finite(states: Tensor) -> None:
+    if not states.isfinite().all():
+        raise RecordingError(
+            "the model's hidden states hold values that are no numbers, or beyond what 16 bits hold; its "
+            "weights are damaged, or overflow in this precision"
+        )
+
+
+class _FastPaths(MajorityVote):
+    def plan(self, prompt: PromptView) -> Plan:
+        return replace(super().plan(prompt), mode="fast")
 
 
 def record(
     engine: Engine,
-    model: LlamaForCausalLM,
-    problems: Sequence[Problem],
-    seed: int,
-    progress: Callable[[str], None],
-    paths: int = PATHS,
+    problems: Sequence[TaskProblem],
+    sampling: Sampling,
+    *,
+    concurrency: int = 64,
+    progress: Callable[[int], None] = lambda answered: None,
 ) -> list[ProblemRecord]:
-    """`paths` thinking and FAST_PATHS fast paths of every problem at temperature 1, seen and labelled.
+    """Every problem's paths, none of them judged yet: `right` is False throughout.
 
-    Seeds go by a problem's place, so work may be cut into pieces that are kept as they are done: problems
-    from number n on, recorded with seed + n, give what they would have given within the whole.
+    Without fast paths where the model has no thinking to leave out. concurrency: most requests in flight.
+    progress: called from the engine's thread with the number of problems thought about so far.
+    Raises RecordingError where a question does not fit, memory does not suffice, the model gives numbers that
+    are none, or the engine fails.
     """
-    questions = [problem.question for problem in problems]
-    samplings = [SamplingParams(seed=seed + number) for number in range(len(problems))]
-    slow, seconds = ask_all(engine, questions, samplings, controller=MajorityVote(paths, TOKEN_CAP))
-    tokens = sum(result.usage.completion_tokens for result in slow)
-    progress(f"{len(problems)} problems x {paths} paths, {tokens} tokens in {seconds:.0f} s")
-    fast, _ = ask_all(
-        engine,
-        [question for question in questions for _ in range(FAST_PATHS)],
-        [
-            SamplingParams(seed=seed + number + FAST_SEEDS * (nth + 1))
-            for number in range(len(problems))
-            for nth in range(FAST_PATHS)
-        ],
-        controller=FastSample(TOKEN_CAP),
-        concurrency=64,
+    longest = 0
+    for problem in problems:
+        asked = len(engine.prompts.encode([{"role": "user", "content": problem.question}]).slow)
+        longest = max(longest, asked)
+        if asked >= engine.room:
+            raise RecordingError(
+                f"problem {problem} takes {asked} tokens, of {engine.room} that fit; leave it out of the task"
+            )
+
+    # An engine without memory prunes, and a recording must not; so no more at once than surely fit.
+    blocks = engine.stats().kv_blocks_free
+    whole = -(-min(longest + sampling.token_cap, engine.room) // engine.config.block_size) + 1
+    concurrency = max(1, min(concurrency, blocks // (sampling.paths * whole)))
+
+    def ask(mode: str, controllers: Sequence[MajorityVote | Recorder]) -> list[Result]:
+        seeds = [sampling.seed_of(problem.question, mode) for problem in problems]
+        try:
+            results, _ = ask_all(
+                engine,
+                [problem.question for problem in problems],
+                [SamplingParams(temperature=sampling.temperature, seed=seed) for seed in seeds],
+                controllers=controllers,
+                concurrency=concurrency,
+                progress=progress if mode == "slow" else lambda answered: None,
+            )
+        except RequestFailed as failed:
+            raise RecordingError(f"recording stopped: {failed}") from failed
+        return results
+
+    recorders = [_Checking(sampling.paths, sampling.token_cap) for _ in problems]
+    slow = ask("slow", recorders)
+    fast: Sequence[Result | None] = [None] * len(problems)
+    if engine.vocabulary.think_end is not None:
+        fast = ask("fast", [_FastPaths(sampling.fast_paths, sampling.token_cap)] * len(problems))
+    return [_record_of(*each) for each in zip(problems, recorders, slow, fast, strict=True)]
+
+
+def _record_of(problem: TaskProblem, seen: Recorder, slow: Result, fast: Result | None) -> ProblemRecord:
+    empty = torch.zeros(0, 2 * seen.prompt_hidden.shape[1] + len(STATISTICS), dtype=torch.half)
+
+    def path_of(path: PathResult, boundaries: list[int], features: Tensor) -> PathRecord:
+        if path.fate != "kept":
+            raise RecordingError(
+                f"problem {problem}: a path ended early ({path.why}); lower --max-tokens or --paths"
+            )
+        return PathRecord(path.tokens, boundaries, features, path.answer, False, path.text)
+
+    features = [torch.stack(vectors) if vectors else empty for vectors in seen.features]
+    return ProblemRecord(
+        problem.family,
+        problem.level,
+        problem.question,
+        seen.prompt_hidden,
+        [path_of(p, seen.boundaries[p.index], features[p.index]) for p in slow.paths],
+        [path_of(p, [], empty) for p in fast.paths] if fast else [],
     )
-    return [
-        _record_problem(model, engine, problem, slow[number], fast[number * FAST_PATHS :][:FAST_PATHS])
-        for number, problem in enumerate(problems)
-    ]
 
 
-def _record_problem(
-    model: LlamaForCausalLM, engine: Engine, problem: Problem, slow: Result, fast: list[Result]
-) -> ProblemRecord:
-    tokenizer: Any = engine.prompts.tokenizer
-    prompt = engine.prompts.encode([{"role": "user", "content": problem.question}]).slow
-    generated = [_tokens(tokenizer, path) for path in slow.paths]
-    think_end = tokenizer.convert_tokens_to_ids("</think>")
-    decode = engine.vocabulary.detokenizer.decode
-    seen, prompt_hidden = observe(model, tokenizer.pad_token_id, prompt, generated)
-    recordings = []
-    for path, tokens, (hidden, statistics) in zip(slow.paths, generated, seen, strict=True):
-        boundaries = engine.vocabulary.delimiters.boundaries(tokens, think_end)
-        steps = step_texts(tokens, boundaries, decode)
-        recordings.append(RecordedPath(hidden, statistics, boundaries, steps, path.answer))
-    features = features_of_recording(recordings)
-    paths = [
-        _record_path(problem, path, recording.boundaries, vectors)
-        for path, recording, vectors in zip(slow.paths, recordings, features, strict=True)
-    ]
-    quick = [_record_path(problem, r.paths[0], [], torch.zeros(0, features[0].shape[1])) for r in fast]
-    return ProblemRecord(problem.family, problem.level, problem.question, prompt_hidden.half(), paths, quick)
+def judged(record: ProblemRecord, problem: TaskProblem, judge: Judge) -> ProblemRecord:
+    """The recording with the verifier's word on every path, and the problem's labels as they are by now."""
 
+    def with_verdict(paths: Sequence[PathRecord]) -> list[PathRecord]:
+        return [replace(path, right=judge(problem, path.answer)) for path in paths]
 
-def _record_path(
-    problem: Problem, path: PathResult, boundaries: Sequence[int], features: Tensor
-) -> PathRecord:
-    right = is_correct(problem, path.answer)
-    judged = list(boundaries[: len(features)])  # a path that was cut off at a boundary was not judged there
-    return PathRecord(path.tokens, judged, features.half(), path.answer, right, path.text)
-
-
-def _tokens(tokenizer: Any, path: PathResult) -> list[int]:
-    """A path's tokens from its text: the tokenizer reads the model's own text as the model wrote it."""
-    ids = tokenizer.encode(path.text, add_special_tokens=False)
-    return [*ids, tokenizer.eos_token_id] if path.reason == "eos" else ids
-
-
-@torch.inference_mode()
-def observe(
-    model: LlamaForCausalLM, padding: int, prompt: list[int], generated: list[list[int]]
-) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-    """For each path of T tokens: hidden states (T, hidden size) and token statistics (T, 3) as the engine saw
-    them. And the prompt's hidden states (tokens, hidden size).
-    """
-    whole = [torch.tensor(prompt + tokens) for tokens in generated]
-    ids = torch.nn.utils.rnn.pad_sequence(whole, batch_first=True, padding_value=padding)
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
-    seen, start = [], len(prompt)
-    for row, tokens in enumerate(generated):
-        end = start + len(tokens)
-        # The distribution a token was drawn from is the one after the token before it.
-        log_probs = model.lm_head(hidden[row, start - 1 : end - 1]).float().log_softmax(-1)
-        statistics = torch.stack(token_statistics(log_probs, torch.tensor(tokens)), dim=1)
-        seen.append((hidden[row, start:end].float(), statistics))
-    return seen, hidden[0, :start].float()
+    return replace(
+        record,
+        family=problem.family,
+        level=problem.level,
+        paths=with_verdict(record.paths),
+        fast=with_verdict(record.fast),
+    )

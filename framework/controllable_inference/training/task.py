@@ -44,7 +44,7 @@ SUITE_SHARES = {
 """Those of `evaluation.problems`, from whose base split the nano model has learned."""
 NEEDED = {Split.GATE: 20, Split.VALIDATION: 8, Split.CALIBRATION: 8, Split.TEST: 1}
 """With fewer problems a split is of no use. A promise of 98 % recall takes 49 to calibrate."""
-PER_CELL = {Split.GATE: 24, Split.VALIDATION: 8, Split.CALIBRATION: 8, Split.TEST: 10}
+PER_CELL = {Split.GATE: 24, Split.VALIDATION: 10, Split.CALIBRATION: 12, Split.TEST: 6}
 """How many problems of each family and level the suite gives, where nobody says."""
 
 
@@ -217,8 +217,8 @@ def find(name: str, per_cell: Mapping[Split, int] = PER_CELL) -> Task:
     if name in offered:
         return _called(name, offered[name])
     raise TaskError(
-        f"there is no task {name}; known are {', '.join(sorted({SUITE, *offered}))}. A function of yours is named "
-        f"as module:function; packages offer theirs in the entry points {ENTRY_POINTS}"
+        f"there is no task {name}; known are {', '.join(sorted({SUITE, *offered}))}. A function of yours is "
+        f"named as module:function; packages offer theirs in the entry points {ENTRY_POINTS}"
     )
 
 
