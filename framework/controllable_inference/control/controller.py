@@ -1,7 +1,7 @@
 """Controllers decide how much a request may compute, which paths go on, and what the answer is.
 
 Everything the engine does of its own accord is mechanism; every choice is a controller's. The one shipped
-here is gate + budget + vote; each baseline (`baselines`) is another on the same engine.
+here is gate + budget + policy; each baseline (`baselines`) is another on the same engine.
 """
 
 from __future__ import annotations
@@ -15,8 +15,18 @@ from torch import Tensor
 from controllable_inference.control.allocation import BudgetRule, allocate
 from controllable_inference.control.budget import BudgetPredictor
 from controllable_inference.control.features import RANK, STATISTICS
-from controllable_inference.control.views import Answer, Decision, Plan, PromptView, Prune, RequestView, Stop
-from controllable_inference.control.vote import is_settled, one_each, tally, vote
+from controllable_inference.control.policy import Policy, left_to_start, without
+from controllable_inference.control.views import (
+    Answer,
+    Decision,
+    PathView,
+    Plan,
+    PromptView,
+    Prune,
+    RequestView,
+    Stop,
+)
+from controllable_inference.control.vote import is_settled, tally, vote
 
 
 class Controller(Protocol):
@@ -64,10 +74,13 @@ def confidence_rank(features: Tensor) -> Tensor:
 
 
 class GatedController:
-    """Prune by score at step boundaries, stop once the vote is settled, vote weighted by score.
+    """Prune by score at step boundaries, stop once the vote is settled, vote weighted by score. In between,
+    do as the policy says.
 
     score: (n, features) -> (n,) in [0, 1]. weight: from a path's score to its vote's weight in [0, 1]; None
-    where scores do not estimate correctness: one vote each. threshold None switches pruning off.
+    where scores do not estimate correctness: one vote each. threshold None switches pruning off. policy: how
+    many of the paths that the budget allows are started, when, and when there are enough; without one all are
+    started at once.
     """
 
     def __init__(
@@ -80,17 +93,19 @@ class GatedController:
         min_steps: int = 2,
         weight: Callable[[float], float] | None = float,
         predictor: BudgetPredictor | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self.rule = rule
         self.threshold = threshold
         self.min_keep = min_keep
         self.min_steps = min_steps
         self.predictor = predictor
-        self.most_paths = rule.max_paths
+        self.policy = policy
+        self.most_paths = rule.max_paths if policy is None else min(rule.max_paths, policy.outlay.at_once)
         self.needs_prompt_hidden = predictor is not None
-        self.needs_features = threshold is not None or weight is not None
+        self.needs_features = threshold is not None or weight is not None or policy is not None
         self._score = score
-        self._weight = one_each if weight is None else lambda p: 1.0 if p.score is None else weight(p.score)
+        self._weight = weight
 
     def plan(self, prompt: PromptView) -> Plan:
         predicted = 1.0
@@ -98,17 +113,39 @@ class GatedController:
             with torch.inference_mode():
                 device = next(self.predictor.parameters()).device
                 predicted = float(self.predictor(prompt.hidden.float().to(device)[None])[0])
-        return allocate(prompt, self.rule, predicted)
+        plan = allocate(prompt, self.rule, predicted)
+        return plan if self.policy is None else self.policy.outlay.lay_out(plan, prompt.budget.deadline)
 
     def score(self, features: Tensor) -> Tensor:
         return self._score(features)
 
+    def weigh(self, path: PathView) -> float:
+        """What the path's vote counts."""
+        return 1.0 if self._weight is None or path.score is None else self._weight(path.score)
+
     def decide(self, request: RequestView) -> list[Decision]:
-        running = request.running
-        if running and is_settled(tally(request.paths, self._weight), len(running)):
+        if request.time_left is not None and request.time_left <= 0:
+            return [Stop("deadline")]
+        if self._is_settled(request):
             return [Stop("decided")]
+        decisions: list[Decision] = [*self._doomed(request)]
+        rest = without(request, decisions)
+        if self.policy is not None and not self._is_settled(rest):
+            more = self.policy.decide(rest, self.weigh, may_prune=self.threshold is not None)
+            decisions += more
+            rest = without(rest, more)
+        return [*decisions, Stop("decided")] if rest is not request and self._is_settled(rest) else decisions
+
+    def _is_settled(self, request: RequestView) -> bool:
+        """Whether paths that run, or could still be started, can't overturn the leader."""
+        to_come = len(request.running) + (left_to_start(request) if self.policy is not None else 0)
+        return to_come > 0 and is_settled(tally(request.paths, self.weigh), to_come)
+
+    def _doomed(self, request: RequestView) -> list[Prune]:
+        """What the gate drops at this boundary: the worst first, as far as `min_keep` allows."""
         if self.threshold is None:
             return []
+        running = request.running
         doomed = sorted(
             (p.score, p.index)
             for p in running
@@ -124,4 +161,4 @@ class GatedController:
         ]
 
     def answer(self, request: RequestView) -> Answer:
-        return vote(request.paths, self._weight)
+        return vote(request.paths, self.weigh)

@@ -18,10 +18,12 @@ from controllable_inference.control.config import (
     ControlConfig,
     ControlSettings,
     GateConfig,
+    PolicyConfig,
 )
 from controllable_inference.control.controller import GatedController, confidence_rank
 from controllable_inference.control.features import select
 from controllable_inference.control.gate import PathGate
+from controllable_inference.control.policy import ACTIONS, STATE, Outlay, Policy, PolicyNet
 from controllable_inference.errors import ControlConfigError
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,8 @@ def load_controller(
 ) -> GatedController:
     """hidden_size: the model's. thinks: whether it has a thinking segment that fast mode can skip.
 
-    Raises ControlConfigError when gate or budget were trained for another model.
+    A policy reads the gate's scores, so there is none without a gate.
+    Raises ControlConfigError when gate, budget or policy were trained for another model or version.
     """
     gate = config.gate if config else None
     budget = config.budget if config else None
@@ -52,6 +55,7 @@ def load_controller(
         min_steps=gate.min_steps if gate else 2,
         weight=_promise(gate).probability_of if gate else None,
         predictor=predictor,
+        policy=_load_policy(folder, config.policy) if config and gate and config.policy else None,
     )
 
 
@@ -108,3 +112,15 @@ def _load_budget(folder: Path, config: BudgetConfig, hidden_size: int) -> Budget
             f"states have size {hidden_size}; the budget predictor is another model's"
         )
     return BudgetPredictor.load(folder / config.weights, config.input_dim, config.hidden_dim)
+
+
+def _load_policy(folder: Path, config: PolicyConfig) -> Policy:
+    for field, named, known in (("state", config.state, STATE), ("actions", config.actions, ACTIONS)):
+        if foreign := [name for name in named if name not in known]:
+            raise ControlConfigError(
+                f"{folder / CONTROL_FILE}: policy.{field}: this version has no {', '.join(foreign)}; it "
+                f"has {', '.join(known)}. Train the policy again, or use the version it was trained with"
+            )
+    net = PolicyNet.load(folder / config.weights, len(config.state), config.hidden_dim, len(config.actions))
+    outlay = Outlay(config.start_paths, config.at_once, tuple(config.checkpoints))
+    return Policy(net, outlay, config.state, config.actions)
