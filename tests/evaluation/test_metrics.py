@@ -119,3 +119,14 @@ def test_bins_hold_equal_weight_and_honest_scores_have_no_error():
     assert calibration_error(calibration_bins(scores**2, outcomes, np.ones(20_000))) > 0.1
     heavy = calibration_bins(np.array([0.1, 0.9]), np.array([0.0, 1.0]), np.array([3.0, 1.0]), bins=2)
     assert [b.weight for b in heavy] == pytest.approx([0.75, 0.25])
+
+
+def test_the_interval_of_a_calibration_error_holds_the_error_of_honest_scores():
+    rng = np.random.default_rng(3)
+    problems = np.repeat(np.arange(500), 8)
+    scores = rng.random(4000)
+    outcomes = (rng.random(4000) < scores).astype(float)
+    bins, intervals, error = Resamples(500, rounds=300).calibration(scores, outcomes, np.ones(4000), problems)
+    assert error.mean == pytest.approx(calibration_error(bins))
+    assert error.low < 0.005 < error.high < 0.03
+    assert all(i.low < b.score < i.high for b, i in zip(bins, intervals, strict=True))

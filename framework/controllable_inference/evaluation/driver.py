@@ -7,12 +7,17 @@ from collections.abc import Callable, Sequence
 from controllable_inference.control.controller import Controller
 from controllable_inference.engine.engine import Engine
 from controllable_inference.engine.events import Done, Event, Failed
-from controllable_inference.engine.request import RequestBudget, Result, SamplingParams
+from controllable_inference.engine.request import Messages, RequestBudget, Result, SamplingParams
 from controllable_inference.errors import ControllableError
 
 
 class RequestFailed(ControllableError):
     """The engine gave up on a request that had to succeed; the message is the engine's."""
+
+
+def as_chat(question: str) -> Messages:
+    """One message of a user."""
+    return [{"role": "user", "content": question}]
 
 
 def ask_all(
@@ -21,14 +26,17 @@ def ask_all(
     samplings: Sequence[SamplingParams],
     *,
     controller: Controller | None = None,
+    controllers: Sequence[Controller | None] | None = None,
     budget: RequestBudget | None = None,
     concurrency: int = 16,
+    prompt: Callable[[str], str | Messages] = as_chat,
     progress: Callable[[int], None] = lambda answered: None,
 ) -> tuple[list[Result], float]:
     """Results in the order of `questions`, and the seconds it took, with `concurrency` requests in flight.
 
-    samplings: one a question. `progress(answered)` is called from the engine's thread.
-    Raises RequestFailed when the engine fails a request.
+    samplings: one a question. controllers: likewise, in place of one `controller` for all; None stands for
+    the engine's own. prompt: what the engine gets for a question. `progress(answered)` is called from the
+    engine's thread. Raises RequestFailed when the engine fails a request.
     """
     results: list[Result | None] = [None] * len(questions)
     failures: list[Failed] = []
@@ -50,13 +58,15 @@ def ask_all(
         return receive
 
     started = time.monotonic()
-    for number, (question, sampling) in enumerate(zip(questions, samplings, strict=True)):
+    each = [controller] * len(questions) if controllers is None else controllers
+    asked = zip(questions, samplings, each, strict=True)
+    for number, (question, sampling, its_controller) in enumerate(asked):
         places.acquire()
         if failures:
             places.release()
             break
         message = [{"role": "user", "content": question}]
-        engine.submit(message, sampling, budget, receiver(number), controller=controller, streaming=False)
+        engine.submit(message, sampling, budget, receiver(number), controller=its_controller, streaming=False)
     for _ in range(concurrency):
         places.acquire()
     if failures:

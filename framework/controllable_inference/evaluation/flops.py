@@ -1,10 +1,10 @@
 """Arithmetic of a request, counted from the model's shape and each path's tokens.
 
-A matrix product of (a, b) with (b, c) takes 2abc floating-point operations. Summed over the weight matrices of
-a decoder, a token costs 2 per weight, and 2 x 2 x context x width of the heads for attention in each layer:
-Kaplan et al. 2020 (arXiv:2001.08361), section 2.1 and table 1, where C_forward = 2N + 2 n_layer n_ctx d_attn
-counts the scores alone; the weighted sum of values is as much again. Norms, activations, softmax and
-embedding look-ups are left out, there as here.
+A matrix product of (a, b) with (b, c) takes 2abc floating-point operations. Summed over the weight matrices
+of a decoder, a token costs 2 per weight, and 2 x 2 x context x width of the heads for attention in each
+layer: Kaplan et al. 2020 (arXiv:2001.08361), section 2.1 and table 1, where C_forward = 2N + 2 n_layer
+n_ctx d_attn counts the scores alone; the weighted sum of values is as much again. Norms, activations,
+softmax and embedding look-ups are left out, there as here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ModelShape:
 
     @property
     def per_position(self) -> int:
-        """FLOPs by which one token attends to one position, in all layers: its score, and its value's share."""
+        """FLOPs by which one token attends to one position, in all layers: score, and share of the value."""
         return 4 * self.layers * self.heads * self.head_dim
 
     @property
@@ -65,7 +65,7 @@ class ModelShape:
 
 
 def stretch(shape: ModelShape, start: int, tokens: int) -> int:
-    """FLOPs of `tokens` tokens behind `start` others, head aside; each attends to all before it and itself."""
+    """FLOPs of `tokens` tokens behind `start` others, head aside; each attends to itself and all before."""
     positions = tokens * start + tokens * (tokens + 1) // 2
     return tokens * shape.per_token + positions * shape.per_position
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Values = Sequence[float] | np.ndarray
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -83,16 +85,16 @@ class Resamples:
         shares = np.full(problems, 1 / problems)
         self.counts = np.random.default_rng(seed).multinomial(problems, shares, rounds).astype(np.float64)
 
-    def mean(self, values: Sequence[float] | np.ndarray) -> Estimate:
+    def mean(self, values: Values) -> Estimate:
         """Mean of `values`, one a problem."""
         array = np.asarray(values, dtype=np.float64)
         return Estimate(float(array.mean()), self.counts @ array / len(array))
 
-    def ratio(self, parts: Sequence[float] | np.ndarray, wholes: Sequence[float] | np.ndarray) -> Estimate:
+    def ratio(self, parts: Values, wholes: Values) -> Estimate:
         """Sum of `parts` by sum of `wholes`, each one a problem: what is pooled over paths."""
         return self.mean(parts) / self.mean(wholes)
 
-    def quantile(self, values: Sequence[float] | np.ndarray, share: float) -> Estimate:
+    def quantile(self, values: Values, share: float) -> Estimate:
         """The smallest of `values`, one a problem, that at least `share` of the problems do not exceed."""
         array = np.asarray(values, dtype=np.float64)
         order = np.argsort(array, kind="stable")
@@ -112,6 +114,31 @@ class Resamples:
             return float(high @ (low.cumsum() - low / 2) / pairs) if pairs else float("nan")
 
         return Estimate(of(np.ones(len(scores))), np.array([of(counts[problems]) for counts in self.counts]))
+
+    def calibration(
+        self, scores: np.ndarray, outcomes: np.ndarray, weights: np.ndarray, problems: np.ndarray
+    ) -> tuple[list[Bin], list[Interval], Interval]:
+        """Ten bins, the interval of each one's outcome, and the calibration error over them.
+
+        The error's interval is the pivotal one: a mean of absolute gaps only grows by resampling, so that
+        percentiles would lie too high.
+        """
+        bins = calibration_bins(scores, outcomes, weights)
+        order = np.argsort(scores, kind="stable")
+        place = np.empty(len(scores), dtype=int)
+        place[order] = bin_places(weights[order])
+        shape = (self.counts.shape[1], place.max() + 1)
+        weight, said, came = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        for sums, values in ((weight, weights), (said, weights * scores), (came, weights * outcomes)):
+            np.add.at(sums, (problems, place), values)
+        total = self.counts @ weight
+        gaps = np.abs(self.counts @ said - self.counts @ came).sum(axis=1) / total.sum(axis=1)
+        error = calibration_error(bins)
+        low, high = np.quantile(gaps, (0.025, 0.975))
+        with np.errstate(invalid="ignore"):
+            shares = self.counts @ came / total
+        intervals = [Estimate(b.outcome, share).interval for b, share in zip(bins, shares.T, strict=True)]
+        return bins, intervals, Interval(error, max(0.0, 2 * error - high), max(0.0, 2 * error - low))
 
     def within_auc(self, scores: np.ndarray, outcomes: np.ndarray, problems: np.ndarray) -> Estimate:
         """`within_auc` of paths."""
@@ -137,7 +164,7 @@ def calibration_bins(
     """Bins of about equal weight, by rising score. Equal scores may part; no bin is empty."""
     order = np.argsort(scores, kind="stable")
     score, outcome, weight = scores[order], outcomes[order], weights[order] / weights.sum()
-    place = np.minimum(((weight.cumsum() - weight / 2) * bins).astype(int), bins - 1)
+    place = bin_places(weight, bins)
     return [
         Bin(
             float(score[own] @ weight[own] / weight[own].sum()),
@@ -148,12 +175,18 @@ def calibration_bins(
     ]
 
 
+def bin_places(weights: np.ndarray, bins: int = 10) -> np.ndarray:
+    """Number of the bin of each, by order; numbers are without gaps."""
+    place = ((weights.cumsum() - weights / 2) / weights.sum() * bins).astype(int)
+    return np.unique(np.minimum(place, bins - 1), return_inverse=True)[1]
+
+
 def calibration_error(bins: Sequence[Bin]) -> float:
     """Expected calibration error: mean gap between score and outcome (Naeini et al. 2015)."""
     return sum(abs(b.score - b.outcome) * b.weight for b in bins)
 
 
-def auc(scores: Sequence[float], outcomes: Sequence[float]) -> float | None:
+def auc(scores: Values, outcomes: Values) -> float | None:
     """Probability that a positive scores higher than a negative, ties half (Mann-Whitney). None if one class
     is missing.
     """
@@ -161,7 +194,7 @@ def auc(scores: Sequence[float], outcomes: Sequence[float]) -> float | None:
     return won / pairs if pairs else None
 
 
-def within_auc(scores: Sequence[float], outcomes: Sequence[float], groups: Sequence[int]) -> float | None:
+def within_auc(scores: Values, outcomes: Values, groups: Sequence[int] | np.ndarray) -> float | None:
     """AUC over pairs from the same group (problem) only: whether paths of one problem are told apart."""
     score, outcome, group = np.asarray(scores, dtype=float), np.asarray(outcomes) > 0.5, np.asarray(groups)
     counts = [_wins(score[group == g], outcome[group == g]) for g in np.unique(group)]
@@ -176,11 +209,11 @@ def _wins(scores: np.ndarray, positive: np.ndarray) -> tuple[float, int]:
     return float((below + not_above).sum() / 2), len(high) * len(low)
 
 
-def spearman(left: Sequence[float], right: Sequence[float]) -> float:
+def spearman(left: Values, right: Values) -> float:
     """Rank correlation; ties get the mean of their ranks."""
     return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1])
 
 
-def _ranks(values: Sequence[float]) -> np.ndarray:
+def _ranks(values: Values) -> np.ndarray:
     _, inverse, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
