@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from controllable_inference.control.config import ControlConfig
 from controllable_inference.errors import ControllableError
@@ -44,6 +45,7 @@ def train(
     threads: int | None,
 ) -> ControlConfig:
     """Train these parts of a model's control; the arguments are the command's options."""
+    transformers_logging.disable_progress_bar()  # loading takes a moment, and a log is no place for bars
     if threads is not None:
         torch.set_num_threads(threads)
     return pipeline.train(
