@@ -63,3 +63,8 @@ def test_right_paths_of_new_problems_are_kept_as_promised(seed):
         threshold = recall_threshold(draw(100), 0.9)
         lost += [np.mean(np.array(scores) <= threshold) for scores in draw(50)]
     assert np.mean(lost) <= 0.1 + 0.012  # four standard errors of this mean
+
+
+def test_scores_beyond_the_outermost_ones_seen_keep_their_order():
+    calibration = Calibration.fit([0.4, 0.6], [0.2, 0.8], [1, 1])
+    assert (calibration(torch.linspace(0, 1, 21)).diff() > 0).all()

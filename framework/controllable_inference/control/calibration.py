@@ -29,7 +29,8 @@ class Calibration:
 
     @classmethod
     def fit(cls, scores: Sequence[float], outcomes: Sequence[float], weights: Sequence[float]) -> Calibration:
-        """Isotonic regression by pool-adjacent-violators (Barlow et al. 1972).
+        """Isotonic regression by pool-adjacent-violators (Barlow et al. 1972), with a knot for each pool, and
+        one at either end: 0 means 0 and 1 means 1, so that scores beyond the outermost pools keep their order.
 
         scores, outcomes (1 for a path that ended right, else 0) and weights have one entry a path.
         """
@@ -42,7 +43,8 @@ class Calibration:
                 last = pools[-1]
                 total = last[1] + w
                 pools[-1] = [(last[0] * last[1] + y * w) / total, total, (last[2] * last[1] + x * w) / total]
-        return cls(tuple(p[2] for p in pools), tuple(p[0] for p in pools))
+        inner = [(x, y) for y, _, x in pools if 0 < x < 1]
+        return cls(*(tuple(axis) for axis in zip((0.0, 0.0), *inner, (1.0, 1.0), strict=True)))
 
 
 @dataclass(frozen=True)
