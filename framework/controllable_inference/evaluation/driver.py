@@ -65,8 +65,9 @@ def ask_all(
         if failures:
             places.release()
             break
-        message = [{"role": "user", "content": question}]
-        engine.submit(message, sampling, budget, receiver(number), controller=its_controller, streaming=False)
+        engine.submit(
+            prompt(question), sampling, budget, receiver(number), controller=its_controller, streaming=False
+        )
     for _ in range(concurrency):
         places.acquire()
     if failures:

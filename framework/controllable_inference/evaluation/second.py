@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -20,17 +24,10 @@ from controllable_inference.evaluation.recording import record
 from controllable_inference.evaluation.sweep import SHIPPED, Control
 from controllable_inference.model import ControllableInference
 
-PROBLEMS, TOKEN_CAP, TEMPERATURE, SEED = 48, 48, 0.7, 1
+PROBLEMS, EXAMPLES = 32, 8
+TOKEN_CAP, TEMPERATURE, SEED = 48, 0.7, 1
 STOP = "\n\n"
 SHOWN = (SINGLE, "SC@4", "AC 0.95", "ESC w=4", FULL, SHIPPED, "oracle")
-EXAMPLES = "".join(
-    f"Sum: {question}\n{steps}\nAnswer: \\boxed{{{answer}}}{STOP}"
-    for question, steps, answer in (
-        ("4 + 9 - 6", "4 + 9 = 13\n13 - 6 = 7", 7),
-        ("12 - 5 + 8", "12 - 5 = 7\n7 + 8 = 15", 15),
-        ("7 + 11 + 3", "7 + 11 = 18\n18 + 3 = 21", 21),
-    )
-)
 
 
 def smollm() -> Path | None:
@@ -43,27 +40,26 @@ def smollm() -> Path | None:
 
 
 def sums(count: int, seed: int) -> list[Problem]:
-    """Sums of three small numbers, in the form that reasoning-gym's verifier of `chain_sum` judges."""
-    rng = random.Random(seed)
-    found = []
-    for _ in range(count):
-        a, b, c = (rng.randint(2, 19) for _ in range(3))
-        signs = [rng.choice("+-") for _ in range(2)]
-        text = f"{a} {signs[0]} {b} {signs[1]} {c}"
-        answer = a + (b if signs[0] == "+" else -b) + (c if signs[1] == "+" else -c)
-        found.append(Problem("chain_sum", 0, text, str(answer), {}))
-    return found
+    """Different sums of three digits, in the form that reasoning-gym's verifier of `chain_sum` judges."""
+    drawn = random.Random(seed).sample(list(itertools.product(range(1, 10), repeat=3)), count)
+    return [Problem("chain_sum", 0, f"{a} + {b} + {c}", str(a + b + c), {}) for a, b, c in drawn]
 
 
-def prompt(question: str) -> str:
-    """Three solved sums, and this one."""
-    return f"{EXAMPLES}Sum: {question}\n"
+def solution(question: str) -> str:
+    """As it is shown to the model: a step a line, and the answer in a box."""
+    a, b, c = (int(part) for part in question.split(" + "))
+    return f"{a} + {b} = {a + b}\n{a + b} + {c} = {a + b + c}\nAnswer: \\boxed{{{a + b + c}}}"
+
+
+def prompt(examples: Sequence[Problem], question: str) -> str:
+    """Solved sums, and one that is not."""
+    return "".join(f"{p.question}\n{solution(p.question)}{STOP}" for p in examples) + f"{question}\n"
 
 
 def evaluate(model: Path, cache: Path, problems: int = PROBLEMS) -> SecondModel:
     """model: a folder, or a GGUF file. Recordings are kept in `cache`."""
     folder, gguf = (model.parent, model.name) if model.is_file() else (model, None)
-    drawn = sums(problems, SEED)
+    examples, drawn = (every := sums(EXAMPLES + problems, SEED))[:EXAMPLES], every[EXAMPLES:]
     kept = cache / f"second-{archive.fingerprint(folder)}-{problems}.pt"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -80,21 +76,23 @@ def evaluate(model: Path, cache: Path, problems: int = PROBLEMS) -> SecondModel:
                     temperature=TEMPERATURE,
                     fast=False,
                     concurrency=4,
-                    prompt=prompt,
+                    prompt=functools.partial(prompt, examples),
                     stop=(STOP,),
                 )
             records.save(made, kept)
     finally:
         torch.set_num_threads(threads)
     config = AutoConfig.from_pretrained(folder, **({"gguf_file": gguf} if gguf else {}))
-    control, shape = Control.load(folder, config.hidden_size, thinks=False), ModelShape.of(config)
-    groups = [*sweep.groups(control, TOKEN_CAP, PATHS), sweep.oracle_group(made, TOKEN_CAP, PATHS)]
+    control = Control.load(folder, config.hidden_size, thinks=False, settings={SHIPPED: {}})
+    shape = ModelShape.of(config)
+    every = [*sweep.groups(control, TOKEN_CAP, PATHS), sweep.oracle_group(made, TOKEN_CAP, PATHS)]
+    groups = [replace(group, systems=[s for s in group.systems if s.name in SHOWN]) for group in every]
     timings = {system.name: system.timing for group in groups for system in group.systems}
     table = Table(measure(made, groups, control, shape))
     return SecondModel(
         model.stem if gguf else folder.name,
         shape.layers * shape.layer_weights + shape.hidden * shape.vocabulary,
-        "sums of three numbers, shown three solved ones, temperature 0.7",
+        f"sums of three digits, shown {EXAMPLES} solved ones, temperature {TEMPERATURE}",
         problems,
         [table.row(name, timings[name]) for name in SHOWN],
     )

@@ -102,20 +102,30 @@ class Control:
     budget_dims: tuple[int, int] | None
 
     @classmethod
-    def load(cls, folder: Path, hidden_size: int, thinks: bool) -> Control:
-        """thinks: whether the model has a thinking segment. Raises ControlConfigError."""
+    def load(
+        cls,
+        folder: Path,
+        hidden_size: int,
+        thinks: bool,
+        settings: Mapping[str, dict[str, Any]] = SETTINGS,
+    ) -> Control:
+        """thinks: whether the model has a thinking segment. settings: SHIPPED and others, by their changes.
+
+        Raises ControlConfigError.
+        """
         config = ControlConfig.load(folder)
 
         def with_settings(changes: dict[str, Any]) -> Controller:
-            settings = ControlSettings.model_validate(changes)
-            return load_controller(folder, config, settings, hidden_size, thinks)
+            parsed = ControlSettings.model_validate(changes)
+            return load_controller(folder, config, parsed, hidden_size, thinks)
 
-        shipped = with_settings({})
+        controllers = {name: with_settings(changes) for name, changes in settings.items()}
+        shipped = controllers[SHIPPED]
         gate = config.gate if config else None
         budget = config.budget if config else None
         return cls(
             shipped,
-            {name: with_settings(changes) for name, changes in SETTINGS.items()},
+            controllers,
             {name: with_settings(changes) for name, changes in ABLATIONS.items()} if gate or budget else {},
             probability_of(shipped.score, gate) if gate else None,
             gate,
