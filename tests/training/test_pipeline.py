@@ -3,7 +3,7 @@
 import io
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import pytest
@@ -11,12 +11,14 @@ import torch
 from conftest import talker
 from controllable_inference import ControllableInference
 from controllable_inference.control.baselines import SingleSample
-from controllable_inference.control.config import CONTROL_FILE, ControlConfig, ControlSettings
+from controllable_inference.control.config import CONTROL_FILE, ControlConfig, ControlSettings, PolicyConfig
 from controllable_inference.control.load import load_controller
+from controllable_inference.control.policy import ACTIONS, STATE, PolicyNet
 from controllable_inference.errors import ControlConfigError
 from controllable_inference.evaluation.problems import Split
 from controllable_inference.evaluation.records import RecordsError
-from controllable_inference.training import control, pipeline
+from controllable_inference.training import card, control, pipeline
+from controllable_inference.training.base import BaseRecipe
 from controllable_inference.training.budget import BudgetRecipe
 from controllable_inference.training.gate import GateRecipe
 from controllable_inference.training.pipeline import Options, Part, TrainingError
@@ -164,6 +166,21 @@ def test_each_part_is_trained_alone_and_keeps_the_other(trained, work):
     config, said = train(trained, work, [Part.BUDGET])
     assert config.gate == gate
     assert "too" not in said
+
+
+def test_a_policy_stays_until_all_that_it_rests_on_is_new(trained, work):
+    net = PolicyNet(len(STATE), 4)
+    net.save(trained / "policy.safetensors")
+    policy = PolicyConfig(
+        hidden_dim=4, state=list(STATE), actions=list(ACTIONS), start_paths=2, at_once=4, checkpoints=[2]
+    )
+    ControlConfig.load(trained).model_copy(update={"policy": policy}).save(trained)
+    config, said = train(trained, work, [Part.GATE])
+    assert config.policy == policy
+    assert "policy" in said
+    load_controller(trained, config, ControlSettings(), hidden_size=32, thinks=True)
+    config, _ = train(trained, work)
+    assert config.policy is None
 
 
 def test_a_budget_can_do_without_a_gate(model, work):
@@ -424,3 +441,22 @@ def test_paths_are_labelled_with_what_the_problem_is_called_now(model, work):
         assert [r.question for r in records] == [p.question for p in problems[split]]
         assert {(r.family, r.level) for r in records} == {("sums", 3)}
         assert all(path.right == (path.answer == "1") for r in records for path in r.paths)
+
+
+def test_a_card_can_be_written_from_what_training_leaves(trained):
+    config = ControlConfig.load(trained)
+    data = {
+        **config.data,
+        "base_recipe": asdict(BaseRecipe()),
+        "base_cost": {"tokens": 2e6, "learned_tokens": 1e6, "wall_seconds": 60, "cpu_seconds": 30},
+        "parameters": 1_500_000,
+        "seconds": {"recordings": 120},
+        "versions": {**config.data["versions"], "reasoning-gym": "0.1.25"},
+    }
+    figures = {**config.figures, "test_served": {"problems": 300}}
+    written = card.render(data, config.model_dump(), figures, "| the | table |")
+    assert "| the | table |" in written
+    assert "problems of the validation split" in written
+    accuracy = figures["validation"]["replay"]["gate_only"]["accuracy"]
+    assert f"| gate only | {accuracy:.1%} |" in written
+    assert "1,500,000 parameters" in written

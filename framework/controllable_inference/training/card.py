@@ -22,7 +22,9 @@ _REPLAY_COLUMNS = (
 
 def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any], served: str) -> str:
     """The card in Markdown. data, figures and config: as in control.json; served: the evaluation's tables."""
-    recipe, cost, replayed = data["base_recipe"], data["base_cost"], figures["test"]
+    recipe, cost = data["base_recipe"], data["base_cost"]
+    split = "test" if "test" in figures else "validation"
+    replayed = figures[split]
     gate, budget = config["gate"], config["budget"]
     return _TEMPLATE.read_text(encoding="utf-8").format(
         families=len(FAMILIES),
@@ -52,6 +54,7 @@ def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any]
         base_tokens=budget["base_tokens"],
         served=figures["test_served"]["problems"],
         served_table=served,
+        split=split,
         replayed=replayed["problems"],
         single=replayed["single_sample_accuracy"],
         fast_accuracy=replayed["fast_accuracy"],

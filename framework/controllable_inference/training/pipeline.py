@@ -19,6 +19,7 @@ from controllable_inference.control.budget import BudgetPredictor
 from controllable_inference.control.config import CONTROL_FILE, ControlConfig, FeatureConfig
 from controllable_inference.control.features import feature_dim, feature_names
 from controllable_inference.control.gate import PathGate
+from controllable_inference.control.policy import PolicyNet
 from controllable_inference.engine.engine import Engine
 from controllable_inference.engine.prompt import PromptRenderer
 from controllable_inference.engine.vocabulary import THINK_END, Vocabulary
@@ -135,6 +136,8 @@ def train(
         made.save(output)
     if Part.GATE in parts and kept.budget is not None:
         progress.say("the fast threshold was chosen beside the gate before this one: now `train budget` too")
+    if kept.policy is not None:
+        progress.say("the policy has learned beside the parts before these, and is best trained again")
     progress.say(f"written: {output / CONTROL_FILE}")
     return made.config
 
@@ -243,10 +246,11 @@ def check_there_is_something_to_learn(
 
 @dataclass(frozen=True)
 class Kept:
-    """Parts that are there already and stay."""
+    """Parts that are there already and stay. policy: reads the scores of whatever gate there is."""
 
     gate: GatePart | None = None
     budget: BudgetPart | None = None
+    policy: PolicyNet | None = None
 
 
 def kept_parts(subject: Subject, parts: Sequence[Part]) -> Kept:
@@ -254,7 +258,8 @@ def kept_parts(subject: Subject, parts: Sequence[Part]) -> Kept:
     config, source, size = subject.config, subject.source, subject.hidden_size
     gate = config.gate if Part.GATE not in parts else None
     budget = config.budget if Part.BUDGET not in parts else None
-    if source is None or (gate is None and budget is None):
+    policy = config.policy if set(parts) != set(Part) else None  # with all its inputs new, it is of no use
+    if source is None or (gate is None and budget is None and policy is None):
         return Kept()
 
     def foreign(what: str) -> ControlConfigError:
@@ -273,13 +278,16 @@ def kept_parts(subject: Subject, parts: Sequence[Part]) -> Kept:
             f"{source / CONTROL_FILE}: its gate reads other features than this version makes; train it "
             "again: train gate"
         )
-    kept_gate = kept_budget = None
+    kept_gate = kept_budget = kept_policy = None
     if gate is not None:
         kept_gate = GatePart.of(PathGate.load(source / gate.weights, width, gate.threshold), gate)
     if budget is not None:
         predictor = BudgetPredictor.load(source / budget.weights, size, budget.hidden_dim)
         kept_budget = BudgetPart(predictor, budget.fast_threshold)
-    return Kept(kept_gate, kept_budget)
+    if policy is not None:
+        shape = len(policy.state), policy.hidden_dim, len(policy.actions)
+        kept_policy = PolicyNet.load(source / policy.weights, *shape)
+    return Kept(kept_gate, kept_budget, kept_policy)
 
 
 @dataclass(frozen=True)
@@ -288,16 +296,19 @@ class Made:
 
     gate: GatePart | None
     budget: BudgetPart | None
+    policy: PolicyNet | None
     config: ControlConfig
 
     def save(self, output: Path) -> None:
         """Write the weights, then control.json, each whole or not at all."""
         output.mkdir(parents=True, exist_ok=True)
-        weights: list[tuple[PathGate | BudgetPredictor, str]] = []
+        weights: list[tuple[PathGate | BudgetPredictor | PolicyNet, str]] = []
         if self.gate and self.config.gate:
             weights.append((self.gate.gate, self.config.gate.weights))
         if self.budget and self.config.budget:
             weights.append((self.budget.predictor, self.config.budget.weights))
+        if self.policy and self.config.policy:
+            weights.append((self.policy, self.config.policy.weights))
         for part, name in weights:
             fresh = output / f"{name}.new"
             part.save(fresh)
@@ -336,7 +347,8 @@ def train_parts(
     figures = {split.value: control.figures(gate, budget, recorded.splits[split], setting) for split in shown}
     update["data"] = {**config.data, **_data(parts, subject, recorded, task, options)}
     update["figures"] = {**config.figures, **figures}
-    return Made(gate, budget, config.model_copy(update=update))
+    update["policy"] = config.policy if kept.policy else None
+    return Made(gate, budget, kept.policy, config.model_copy(update=update))
 
 
 def _data(
