@@ -30,7 +30,8 @@ class Calibration:
     @classmethod
     def fit(cls, scores: Sequence[float], outcomes: Sequence[float], weights: Sequence[float]) -> Calibration:
         """Isotonic regression by pool-adjacent-violators (Barlow et al. 1972), with a knot for each pool, and
-        one at either end: 0 means 0 and 1 means 1, so that scores beyond the outermost pools keep their order.
+        one at either end: 0 means 0 and 1 means 1, so that scores beyond the outermost pools keep their
+        order.
 
         scores, outcomes (1 for a path that ended right, else 0) and weights have one entry a path.
         """

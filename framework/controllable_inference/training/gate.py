@@ -125,12 +125,12 @@ def _binned(
 
     Over all boundaries from `min_steps` on; every path weighs the same, however many steps it has.
     """
-    rows = []
+    rows: list[tuple[float, float, float]] = []
     with torch.no_grad():
         for record in records:
             for path in record.paths:
-                scores = score(path.features.float()[max(min_steps - 1, 0) :]).tolist()
-                rows += [(score, float(path.right), 1 / len(scores)) for score in scores]
+                its = score(path.features.float()[max(min_steps - 1, 0) :]).tolist()
+                rows += [(score, float(path.right), 1 / len(its)) for score in its]
     scores, outcomes, weights = (np.array(column) for column in zip(*sorted(rows), strict=True))
     place = ((weights.cumsum() - weights / 2) / weights.sum() * bins).astype(int)
     _, place = np.unique(place, return_inverse=True)  # no bin is empty
@@ -140,7 +140,8 @@ def _binned(
 
 def calibrate(gate: PathGate, records: list[ProblemRecord], min_steps: int, bins: int = 40) -> Calibration:
     """Isotonic map from raw score to the chance of ending right; of few `bins`, which keep it short."""
-    return Calibration.fit(*_binned(lambda features: gate(features[None])[0], records, min_steps, bins))
+    binned = _binned(lambda features: gate(features[None])[0], records, min_steps, bins)
+    return Calibration.fit(*(column.tolist() for column in binned))
 
 
 def calibration_error(
