@@ -3,7 +3,11 @@ from collections import Counter
 import pytest
 from controllable_inference.evaluation.problems import (
     FAMILIES,
+    HARDER_LEVEL,
+    LEVELS,
+    UNSEEN_FAMILY,
     Split,
+    cells,
     draw,
     draw_split,
     is_correct,
@@ -11,8 +15,7 @@ from controllable_inference.evaluation.problems import (
 )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("level", range(3))
+@pytest.mark.parametrize(("family", "level"), cells(LEVELS, range(4)))
 def test_the_reference_answer_passes_the_verifier_and_a_wrong_one_does_not(family, level):
     for problem in draw(family, level, seed=1, count=20):
         assert is_correct(problem, problem.answer)
@@ -44,9 +47,21 @@ def test_problems_drawn_for_different_splits_never_meet():
             assert not questions & drawn[other]
 
 
-def test_a_split_holds_no_question_twice_and_every_cell():
-    problems = draw_split(Split.TEST, 4, seed=5)
+def test_a_split_holds_no_question_twice_and_every_cell_with_more_problems_where_they_are_harder():
+    problems = draw_split(Split.TEST, 6, seed=5)
     assert len({problem.question for problem in problems}) == len(problems)
-    cells = Counter((problem.family, problem.level) for problem in problems)
-    assert len(cells) == 3 * len(FAMILIES)
-    assert max(cells.values()) == 4
+    drawn = Counter((problem.family, problem.level) for problem in problems)
+    assert set(drawn) == set(cells())
+    assert {level: max(n for (_, lv), n in drawn.items() if lv == level) for level in range(3)} == {
+        0: 4,
+        1: 6,
+        2: 8,
+    }
+
+
+def test_harder_problems_and_unseen_families_are_drawn_on_demand():
+    harder = draw_split(Split.TEST, 2, 5, cells(levels=[HARDER_LEVEL]))
+    assert {problem.level for problem in harder} == {3}
+    assert {problem.family for problem in harder} == set(FAMILIES) - {"spell_backward"}
+    unseen = draw_split(Split.TEST, 2, 5, cells([UNSEEN_FAMILY]))
+    assert {problem.family for problem in unseen} == {UNSEEN_FAMILY}

@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import talker
 from controllable_inference import ControllableInference
 from controllable_inference.control.baselines import SingleSample
 from controllable_inference.control.config import CONTROL_FILE, ControlConfig, ControlSettings, PolicyConfig
 from controllable_inference.control.load import load_controller
 from controllable_inference.control.policy import ACTIONS, STATE, PolicyNet
+from controllable_inference.engine.engine import EngineConfig
 from controllable_inference.errors import ControlConfigError
 from controllable_inference.evaluation.problems import Split
 from controllable_inference.evaluation.records import RecordsError
@@ -27,6 +27,7 @@ from controllable_inference.training.rollouts import RecordingError, Sampling, r
 from controllable_inference.training.shards import Shards, model_digest
 from controllable_inference.training.task import Task, TaskError, TaskProblem, VerifierError, from_jsonl
 from rich.console import Console
+from talker import talker
 from tiny_engines import make_engine, make_tokenizer, save_checkpoint
 
 PARTS = [Part.GATE, Part.BUDGET]
@@ -405,6 +406,13 @@ def test_memory_is_shared_so_that_no_recorded_path_is_pruned():
     assert all(len(r.paths) == 4 for r in records)
 
 
+def test_a_busy_machine_does_not_time_recordings_out(model, tmp_path, monkeypatch):
+    one_by_one, hurried = 1, 0.001
+    defaults = (one_by_one, 256, hurried, *EngineConfig.__init__.__defaults__[3:])
+    monkeypatch.setattr(EngineConfig.__init__, "__defaults__", defaults)
+    train(model, tmp_path / "work")
+
+
 def test_a_place_that_can_not_be_written_to_is_told_first(model, work, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match=r"can't be written to.*--output"):
@@ -453,10 +461,8 @@ def test_a_card_can_be_written_from_what_training_leaves(trained):
         "seconds": {"recordings": 120},
         "versions": {**config.data["versions"], "reasoning-gym": "0.1.25"},
     }
-    figures = {**config.figures, "test_served": {"problems": 300}}
-    written = card.render(data, config.model_dump(), figures, "| the | table |")
-    assert "| the | table |" in written
+    written = card.render(data, config.model_dump(), config.figures)
     assert "problems of the validation split" in written
-    accuracy = figures["validation"]["replay"]["gate_only"]["accuracy"]
+    accuracy = config.figures["validation"]["replay"]["gate_only"]["accuracy"]
     assert f"| gate only | {accuracy:.1%} |" in written
     assert "1,500,000 parameters" in written

@@ -1,4 +1,4 @@
-"""The task suite: reasoning-gym families at three levels, their splits and their verifier.
+"""The task suite: reasoning-gym families by level, their splits and their verifier.
 
 A problem belongs to exactly one split, decided by a hash of its question. Whatever seed, level or
 process drew it, a question seen in training can therefore never turn up in calibration or test.
@@ -6,64 +6,95 @@ process drew it, a question seen in training can therefore never turn up in cali
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
+from itertools import islice
 from typing import Any
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # dependencies of unrelated families compile with SyntaxWarnings
     import reasoning_gym
 
-LEVELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+LEVELS: dict[str, tuple[dict[str, Any], ...]] = {
     "chain_sum": (
         {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2},
         {"min_terms": 3, "max_terms": 4, "min_digits": 2, "max_digits": 2},
         {"min_terms": 4, "max_terms": 6, "min_digits": 2, "max_digits": 3},
+        {"min_terms": 6, "max_terms": 8, "min_digits": 2, "max_digits": 3},
     ),
     "products": (
         {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
         {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 2},
         {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 3},
+        {"min_terms": 2, "max_terms": 2, "min_digits": 3, "max_digits": 3},
     ),
     "gcd": (
-        {"min_value": 2, "max_value": 60},
-        {"min_value": 10, "max_value": 300},
-        {"min_value": 100, "max_value": 1000},
+        {"min_value": 2, "max_value": 100},
+        {"min_value": 50, "max_value": 500},
+        {"min_value": 300, "max_value": 2000},
+        {"min_value": 2000, "max_value": 5000},
     ),
     "base_conversion": (
         {"min_base": 2, "max_base": 5, "min_value": 1, "max_value": 60},
         {"min_base": 2, "max_base": 10, "min_value": 20, "max_value": 250},
         {"min_base": 2, "max_base": 16, "min_value": 100, "max_value": 1000},
+        {"min_base": 2, "max_base": 16, "min_value": 1000, "max_value": 4000},
     ),
     "number_sorting": (
         {"min_numbers": 3, "max_numbers": 4, "min_decimals": 0, "max_decimals": 0},
         {"min_numbers": 6, "max_numbers": 7, "min_decimals": 0, "max_decimals": 0},
         {"min_numbers": 9, "max_numbers": 11, "min_decimals": 0, "max_decimals": 0},
+        {"min_numbers": 12, "max_numbers": 13, "min_decimals": 0, "max_decimals": 0},
     ),
     "count_bits": (
-        {"min_n": 1, "max_n": 100},
-        {"min_n": 100, "max_n": 1000},
-        {"min_n": 1000, "max_n": 10000},
+        {"min_n": 10, "max_n": 200},
+        {"min_n": 200, "max_n": 2000},
+        {"min_n": 2000, "max_n": 20000},
+        {"min_n": 20000, "max_n": 100000},
     ),
     "letter_counting": (
         {"min_words": 2, "max_words": 4},
         {"min_words": 5, "max_words": 8},
         {"min_words": 9, "max_words": 12},
+        {"min_words": 13, "max_words": 16},
     ),
-    "spell_backward": (
+    "spell_backward": (  # reasoning-gym has no longer words
         {"min_word_len": 3, "max_word_len": 5},
         {"min_word_len": 6, "max_word_len": 8},
         {"min_word_len": 9, "max_word_len": 10},
     ),
     "leg_counting": (
-        {"min_animals": 2, "max_animals": 2, "min_instances": 1, "max_instances": 6},
-        {"min_animals": 3, "max_animals": 4, "min_instances": 1, "max_instances": 9},
-        {"min_animals": 5, "max_animals": 6, "min_instances": 1, "max_instances": 15},
+        {"min_animals": 2, "max_animals": 2, "min_instances": 1, "max_instances": 12},
+        {"min_animals": 3, "max_animals": 4, "min_instances": 1, "max_instances": 20},
+        {"min_animals": 5, "max_animals": 6, "min_instances": 1, "max_instances": 40},
+        {"min_animals": 7, "max_animals": 8, "min_instances": 1, "max_instances": 40},
+    ),
+    "prime_factorization": (
+        {"min_value": 4, "max_value": 100},
+        {"min_value": 50, "max_value": 500},
+        {"min_value": 300, "max_value": 2000},
+        {"min_value": 2000, "max_value": 5000},
+    ),
+    "basic_arithmetic": (
+        {"operators": ["+", "-"], "allow_parentheses": False, "allow_negation": False}
+        | {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2},
     ),
 }
-FAMILIES = tuple(LEVELS)
+FAMILIES = tuple(family for family in LEVELS if family != "basic_arithmetic")
+"""What the base model is trained on, at the levels 0 to 2. Nothing is ever trained on level 3."""
+UNSEEN_BY_CONTROL = ("leg_counting", "prime_factorization")
+"""The base model knows them; gate, budget predictor and policy never see them in training."""
+CONTROL_FAMILIES = tuple(family for family in FAMILIES if family not in UNSEEN_BY_CONTROL)
+UNSEEN_FAMILY = "basic_arithmetic"
+"""No part is trained on it: sums, worded as no other family words them."""
+TRAINED_LEVELS, HARDER_LEVEL = 3, 3
+LEVEL_SHARE = (2 / 3, 1, 4 / 3, 1)
+"""Problems of a level for each one of level 1; where nearly every path is right, control has little to do."""
+
+Cell = tuple[str, int]
+"""A family and a level of it."""
 
 
 class Split(StrEnum):
@@ -117,22 +148,26 @@ def draw(family: str, level: int, seed: int, count: int) -> Iterator[Problem]:
         yield Problem(family, level, entry["question"].strip(), entry["answer"], entry["metadata"])
 
 
-def draw_split(split: Split, per_cell: int, seed: int, attempts: int = 80) -> list[Problem]:
-    """Up to `per_cell` problems of `split` from every family and level; no question comes twice.
+def cells(families: Sequence[str] = FAMILIES, levels: Sequence[int] = range(TRAINED_LEVELS)) -> list[Cell]:
+    """Every level of every family that has it."""
+    return [(family, level) for family in families for level in levels if level < len(LEVELS[family])]
+
+
+def draw_split(
+    split: Split, per_cell: int, seed: int, drawn_from: Sequence[Cell] | None = None, attempts: int = 80
+) -> list[Problem]:
+    """About `per_cell * LEVEL_SHARE[level]` problems of `split` from each cell (`cells()` if not said); no
+    question comes twice.
 
     Small families may have fewer different questions than asked for; `attempts * per_cell` draws
     are made before a cell is left short.
     """
     found: dict[str, Problem] = {}
-    for cell, (family, level) in enumerate((f, lv) for f in FAMILIES for lv in range(3)):
+    for number, (family, level) in enumerate(cells() if drawn_from is None else drawn_from):
         # reasoning-gym seeds problem i with seed + i, so seeds must lie further apart than there are draws
-        drawn = draw(family, level, seed * 10_000_019 + cell * 100_003, attempts * per_cell)
+        drawn = draw(family, level, seed * 10_000_019 + number * 100_003, attempts * per_cell)
         fresh = (p for p in drawn if p.split is split and p.question not in found)
-        before = len(found)
-        for problem in fresh:
-            found[problem.question] = problem
-            if len(found) - before == per_cell:
-                break
+        found |= {p.question: p for p in islice(fresh, max(1, round(per_cell * LEVEL_SHARE[level])))}
     return list(found.values())
 
 
@@ -141,7 +176,10 @@ def is_correct(problem: Problem, answer: str | None) -> bool:
     if answer is None:
         return False
     entry = {"question": problem.question, "answer": problem.answer, "metadata": problem.metadata}
-    return _verifier(problem.family)(answer.strip(), entry) == 1.0
+    try:
+        return _verifier(problem.family)(answer.strip(), entry) == 1.0
+    except ValueError:  # some verifiers parse before they compare
+        return False
 
 
 @cache

@@ -20,8 +20,8 @@ _REPLAY_COLUMNS = (
 )
 
 
-def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any], served: str) -> str:
-    """The card in Markdown. data, figures and config: as in control.json; served: the evaluation's tables."""
+def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any]) -> str:
+    """The card in Markdown. data, figures and config: as in control.json."""
     recipe, cost = data["base_recipe"], data["base_cost"]
     split = "test" if "test" in figures else "validation"
     replayed = figures[split]
@@ -52,8 +52,6 @@ def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any]
         least_slow=LEAST_SLOW,
         base_paths=budget["base_paths"],
         base_tokens=budget["base_tokens"],
-        served=figures["test_served"]["problems"],
-        served_table=served,
         split=split,
         replayed=replayed["problems"],
         single=replayed["single_sample_accuracy"],

@@ -7,24 +7,25 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from controllable_inference.evaluation.problems import FAMILIES, Problem, Split, draw
+from controllable_inference.evaluation.problems import Problem, Split, cells, draw
 from controllable_inference.training.tokenizer import EOS, THINK_END, prompt_text
 from controllable_inference.training.traces import trace
 
-FAST_SHARE = 0.15  # examples answered without thinking
+FAST_SHARE = 0.25  # examples answered without thinking; they are short
 IGNORED = -100  # cross_entropy's ignore_index
 
-# How often a family and a level are shown: longer chains need more practice.
+# How often a family and a level are shown: harder ones need more practice.
 FAMILY_WEIGHT = {
     "chain_sum": 1.5,
-    "products": 1.4,
-    "gcd": 1.0,
-    "base_conversion": 1.3,
-    "number_sorting": 1.1,
+    "products": 1.6,
+    "gcd": 1.2,
+    "base_conversion": 1.4,
+    "number_sorting": 1.2,
     "count_bits": 0.6,
     "letter_counting": 0.8,
-    "spell_backward": 0.7,
-    "leg_counting": 0.9,
+    "spell_backward": 0.8,
+    "leg_counting": 0.6,
+    "prime_factorization": 1.0,
 }
 LEVEL_WEIGHT = (0.8, 1.0, 1.2)
 
@@ -57,10 +58,10 @@ def encode(problem: Problem, tokenizer: PreTrainedTokenizerFast, rng: random.Ran
 def build(count: int, seed: int, tokenizer: PreTrainedTokenizerFast) -> list[Example]:
     """About `count` shuffled examples from the base split, in the proportions stated above."""
     rng = random.Random(seed)
-    cells = [(f, lv, FAMILY_WEIGHT[f] * LEVEL_WEIGHT[lv]) for f in FAMILIES for lv in range(3)]
-    total = sum(weight for *_, weight in cells)
+    weighted = [(f, lv, FAMILY_WEIGHT[f] * LEVEL_WEIGHT[lv]) for f, lv in cells()]
+    total = sum(weight for *_, weight in weighted)
     examples = []
-    for cell, (family, level, weight) in enumerate(cells):
+    for cell, (family, level, weight) in enumerate(weighted):
         wanted = round(count * weight / total)
         drawn = (
             problem
@@ -83,7 +84,7 @@ def padded(examples: list[Example], pad_id: int) -> tuple[torch.Tensor, torch.Te
     return pad(ids, True, pad_id), pad(labels, True, IGNORED)
 
 
-def micro_batches(examples: list[Example], parts: int = 6) -> Iterator[list[Example]]:
+def micro_batches(examples: list[Example], parts: int = 10) -> Iterator[list[Example]]:
     """The batch cut into `parts` of about equal token counts, alike lengths together."""
     ordered = sorted(examples, key=lambda example: len(example.ids))
     share = sum(len(example.ids) for example in ordered) / parts

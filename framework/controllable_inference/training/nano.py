@@ -1,10 +1,9 @@
 """Makes models/nano from nothing but this code: `python -m controllable_inference.training.nano`.
 
 Stages, each of which leaves its work in `--work` and goes on where it was when the command is run again: the
-language model, recordings of it at work, its control, and an evaluation on unseen problems.
+language model, recordings of it at work, and its control. `make eval` measures what came of it.
 """
 
-import json
 import shutil
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,19 +14,11 @@ import torch
 import typer
 from transformers import GenerationConfig
 
-from controllable_inference.evaluation import report
-from controllable_inference.evaluation.run import SEED as SEED_OF_EVALUATION
-from controllable_inference.evaluation.run import test_problems
-from controllable_inference.evaluation.suite import Evaluation, evaluate
-from controllable_inference.evaluation.systems import default_systems
-from controllable_inference.model import ControllableInference
 from controllable_inference.training import base, card, pipeline
 from controllable_inference.training.progress import Progress
 from controllable_inference.training.rollouts import TOKEN_CAP
 from controllable_inference.training.task import suite
 from controllable_inference.training.tokenizer import build_tokenizer
-
-EVALUATED, CONCURRENCY = 300, 16
 
 
 def train_base(work: Path, output: Path, progress: Progress) -> tuple[dict[str, Any], int]:
@@ -52,22 +43,6 @@ def train_base(work: Path, output: Path, progress: Progress) -> tuple[dict[str, 
     return cost, model.num_parameters()
 
 
-def evaluate_shipped(output: Path, progress: Progress) -> Evaluation:
-    """The saved model and controller on unseen problems, through the engine."""
-    problems = test_problems(EVALUATED, SEED_OF_EVALUATION)
-    with ControllableInference.from_pretrained(output) as model:
-        evaluation = evaluate(
-            model.engine,
-            problems,
-            default_systems(TOKEN_CAP),
-            seed=SEED_OF_EVALUATION,
-            concurrency=CONCURRENCY,
-        )
-    for measured in evaluation.measured:
-        progress.say(f"{measured.system}: {measured.accuracy()}, {measured.tokens().mean:.0f} tokens")
-    return evaluation
-
-
 def main(
     output: Annotated[Path, typer.Option(help="Folder of the finished model.")] = Path("models/nano"),
     work: Annotated[Path, typer.Option(help="Checkpoints and recordings; resumed from.")] = Path(
@@ -77,7 +52,7 @@ def main(
         int, typer.Option(help="CPU threads; more wait for each other where cores are shared.")
     ] = 1,
 ) -> None:
-    """Train the nano reasoner and its control; evaluate; write the model card."""
+    """Train the nano reasoner and its control; write the model card."""
     torch.set_num_threads(threads)
     pipeline.check_writable(output)
     work.mkdir(parents=True, exist_ok=True)
@@ -92,11 +67,9 @@ def main(
         suite(),
         list(pipeline.Part),
         work=work,
-        options=pipeline.Options(tested=True),
+        options=pipeline.Options(),
         progress=progress,
     )
-    with progress.stage("evaluation"):
-        evaluation = evaluate_shipped(draft, progress)
 
     names = ("torch", "transformers", "reasoning-gym")
     data = {
@@ -107,12 +80,9 @@ def main(
         "seconds": progress.seconds,
         "versions": {name: version(name) for name in names},
     }
-    figures = {**config.figures, "test_served": report.as_json(evaluation)}
-    config.model_copy(update={"data": data, "figures": figures}).save(draft)
-    (draft / "README.md").write_text(
-        card.render(data, config.model_dump(), figures, report.markdown(evaluation)), encoding="utf-8"
-    )
-    (work / "figures.json").write_text(json.dumps({"data": data, "figures": figures}, indent=2) + "\n")
+    config.model_copy(update={"data": data}).save(draft)
+    written = card.render(data, config.model_dump(), config.figures)
+    (draft / "README.md").write_text(written, encoding="utf-8")
 
     for made_file in sorted(draft.iterdir()):
         shutil.copyfile(made_file, output / made_file.name)

@@ -6,6 +6,7 @@ is done, so a run that was killed goes on where it was.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -20,7 +21,7 @@ from controllable_inference.control.config import CONTROL_FILE, ControlConfig, F
 from controllable_inference.control.features import feature_dim, feature_names
 from controllable_inference.control.gate import PathGate
 from controllable_inference.control.policy import PolicyNet
-from controllable_inference.engine.engine import Engine
+from controllable_inference.engine.engine import Engine, EngineConfig
 from controllable_inference.engine.prompt import PromptRenderer
 from controllable_inference.engine.vocabulary import THINK_END, Vocabulary
 from controllable_inference.errors import ControlConfigError, ControllableError
@@ -160,7 +161,9 @@ def record_task(
     shards = shards_of(work, subject.folder, subject.digest, subject.config, task.name, options.sampling)
     known = shards.load()
     splits = {}
-    engine = Engine(subject.model, prompts, vocabulary, SingleSample())
+    # Nobody waits for these requests: on a busy machine one may stand in the queue for minutes.
+    patient = EngineConfig(queue_timeout=math.inf)
+    engine = Engine(subject.model, prompts, vocabulary, SingleSample(), patient)
     try:
         missing_of = {
             split: [problem for problem in its if problem.question not in known]

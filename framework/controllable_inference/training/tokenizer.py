@@ -41,6 +41,9 @@ PHRASES = (
     "Spell this word backward (example: sun -> nus): ",
     "Your task is to count how many legs there are in total when given a list of animals.\n\n"
     "Now, how many legs are there in total if you have ",
+    "Find the prime factorization of ",
+    ". Write the factors separated by × (Example: for 12 the answer would be: 2 × 2 × 3)",
+    " × ",
     ".0",
     "['",
     "', '",
@@ -48,6 +51,9 @@ PHRASES = (
     "wait: ",
     "check: ",
     "again: ",
+    "so: ",
+    "ok!",
+    "no!",
 )
 # The model was trained on single questions: the last user message is the whole prompt.
 CHAT_TEMPLATE = (

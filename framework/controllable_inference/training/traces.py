@@ -1,21 +1,38 @@
 """Step-by-step solutions: one line a step, as a pupil would write them.
 
-Results of two digits and more are first written from the units up (`~75=57`), the order in which
-carries arise. A stated share of traces contains a re-checked step, a wrong step that is noticed and
-put right, or a whole second pass, so that the trained model has thinking that control can save.
+A trace solves the question, says what came out (`so: 74`), and often checks it by another route, as the
+reasoning models do that this platform exists for: most of their tokens come after the first answer (Chen
+et al. 2024, arXiv:2412.21187). A check ends in `ok!`, or in `no!`, and then the question is solved again. The
+kinds of traces come in the stated shares, so that the trained model has errors that can be seen, checks
+that tell, and thinking that control can save.
+
+Results of two digits and more are first written from the units up (`~75=57`), the order in which carries
+arise.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
 from controllable_inference.evaluation.problems import Problem
 
-CORRECTED, RECHECKED, REDONE = 0.08, 0.07, 0.05  # shares of traces with a detour, by kind
-WAIT, CHECK, AGAIN = "wait: ", "check: ", "again: "
+SHARES = {
+    "plain": 0.33,  # solved, no check
+    "checked": 0.40,  # solved, checked: ok
+    "twice": 0.07,  # solved, checked: ok, and solved again all the same
+    "corrected": 0.07,  # a wrong step is noticed at once and put right
+    "caught": 0.10,  # a wrong step is carried on, the check notices, solved again
+    "false_alarm": 0.03,  # the check itself goes wrong; solving again gives the first answer
+}
+WAIT, CHECK, AGAIN, SO = "wait: ", "check: ", "again: ", "so: "
+OK, NO = "ok!", "no!"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+Lines = Generator[str, None, str]
+"""The lines of one pass over a problem; what it returns is the answer that it came to."""
 
 
 @dataclass(frozen=True)
@@ -26,99 +43,184 @@ class Line:
     learned: bool = True
 
 
+class Hand:
+    """Writes down results, and gets the one numbered `slip_at` wrong; work goes on with what was written."""
+
+    def __init__(self, rng: random.Random | None = None, slip_at: int | None = None) -> None:
+        self.rng = rng or random.Random(0)
+        self.slip_at = slip_at
+        self.written = 0
+        self.slipped = False
+
+    def number(self, value: int) -> int:
+        text = self.text(str(abs(value)))
+        return -int(text) if value < 0 else int(text)
+
+    def text(self, value: str) -> str:
+        self.written += 1
+        if self.written - 1 != self.slip_at:
+            return value
+        self.slipped = True
+        return _mistaken(value, self.rng)
+
+
+def _mistaken(text: str, rng: random.Random, in_second_half: bool = False) -> str:
+    """The text with one character exchanged for another of its kind."""
+    written = text.removesuffix(".0")  # sorted numbers all end in .0: no one errs there
+    start = len(written) // 2 if in_second_half else 0
+    place = rng.choice([i for i, c in enumerate(written) if c.isalnum() and i >= start])
+    kind = "0123456789" if text[place].isdigit() else "abcdefghijklmnopqrstuvwxyz"
+    if place == 0 and len(text) > 1:
+        kind = kind.replace("0", "")  # no number begins with 0
+    return text[:place] + rng.choice(kind.replace(text[place], "")) + text[place + 1 :]
+
+
 def _result(number: int) -> str:
     return f"={number}" if 0 <= number < 10 else f" ~{str(abs(number))[::-1]}={number}"
 
 
-def _chain_sum(problem: Problem) -> list[str]:
-    first, *rest = problem.metadata["expression"].split()
-    total, lines = int(first), []
-    for operator, term in zip(rest[::2], rest[1::2], strict=True):
-        after = total + int(term) if operator == "+" else total - int(term)
-        lines.append(f"{total}{operator}{term}{_result(after)}")
+# One pass over a problem: the solving route, and where the second argument says so, the checking one.
+
+
+def _sum(terms: list[int], hand: Hand) -> Lines:
+    total = terms[0]
+    for term in terms[1:]:
+        after = hand.number(total + term)
+        yield f"{total}{term:+d}{_result(after)}"
         total = after
-    return lines
+    return str(total)
 
 
-def _products(problem: Problem) -> list[str]:
+def _chain_sum(problem: Problem, hand: Hand, other_way: bool) -> Lines:
+    first, *rest = problem.metadata["expression"].split()
+    signs = [1 if operator == "+" else -1 for operator in rest[::2]]
+    terms = [int(first), *(s * int(term) for s, term in zip(signs, rest[1::2], strict=True))]
+    return _sum(terms[::-1] if other_way else terms, hand)
+
+
+def _products(problem: Problem, hand: Hand, other_way: bool) -> Lines:
     left, right = (int(factor) for factor in problem.metadata["expression"].split(" * "))
+    if other_way:
+        left, right = right, left
     if left < 10 and right < 10:
-        return [f"{left}*{right}={left * right}"]
-    lines, total = [], 0
+        product = hand.number(left * right)
+        yield f"{left}*{right}={product}"
+        return str(product)
+    total = 0
     for place, digit in enumerate(reversed(str(right))):
-        partial = left * int(digit)
-        lines.append(f"{left}*{digit}{_result(partial)}")
-        if place:
-            shifted = partial * 10**place
-            lines.append(f"{total}+{shifted}{_result(total + shifted)}")
-        total += partial * 10**place
-    return lines
+        partial = hand.number(left * int(digit))
+        yield f"{left}*{digit}{_result(partial)}"
+        if not place:
+            total = partial
+            continue
+        shifted = partial * 10**place
+        after = hand.number(total + shifted)
+        yield f"{total}+{shifted}{_result(after)}"
+        total = after
+    return str(total)
 
 
-def _gcd(problem: Problem) -> list[str]:
+def _gcd(problem: Problem, hand: Hand, other_way: bool) -> Lines:
     smaller, larger = sorted(problem.metadata["numbers"])
-    lines = []
+    if other_way and larger > smaller:
+        difference = hand.number(larger - smaller)
+        yield f"{larger}-{smaller}={difference}"
+        smaller, larger = sorted((smaller, difference))
     while smaller:
         times = larger // smaller
-        lines.append(f"{larger}-{times}*{smaller}={larger}-{times * smaller}={larger % smaller}")
-        larger, smaller = smaller, larger % smaller
-    return lines
+        rest = hand.number(larger - times * smaller)
+        yield f"{larger}-{times}*{smaller}={larger}-{times * smaller}={rest}"
+        larger, smaller = smaller, rest
+    return str(larger)
 
 
-def _base_conversion(problem: Problem) -> list[str]:
-    meta, lines, value = problem.metadata, [], 0
-    if meta["source_base"] != 10:
-        for digit in meta["source_repr"]:
-            after = value * meta["source_base"] + _DIGITS.index(digit)
-            lines.append(f"{value}*{meta['source_base']}+{_DIGITS.index(digit)}={after}")
+def _convert(digits: str, source: int, target: int, hand: Hand) -> Lines:
+    value = 0
+    if source == 10:
+        value = int(digits)
+    else:
+        for digit in digits:
+            after = hand.number(value * source + _DIGITS.index(digit))
+            yield f"{value}*{source}+{_DIGITS.index(digit)}={after}"
             value = after
-    value = meta["decimal_value"]
-    if meta["target_base"] != 10:
-        while value:
-            value, digit = divmod(before := value, meta["target_base"])
-            lines.append(f"{before}/{meta['target_base']}={value} r{_DIGITS[digit]}")
-    return lines
+    if target == 10:
+        return str(value)
+    found = ""
+    while value:
+        before, (value, digit_value) = value, divmod(value, target)
+        value = hand.number(value)
+        found = _DIGITS[digit_value] + found
+        yield f"{before}/{target}={value} r{_DIGITS[digit_value]}"
+    return found or "0"
 
 
-def _number_sorting(problem: Problem) -> list[str]:
-    return [str(number) for number in problem.metadata["sorted_numbers"]]
+def _base_conversion(problem: Problem, hand: Hand, other_way: bool) -> Lines:
+    meta = problem.metadata
+    return _convert(meta["source_repr"], meta["source_base"], meta["target_base"], hand)
 
 
-def _count_bits(problem: Problem) -> list[str]:
-    number, bits, lines = problem.metadata["number"], 0, []
+def _number_sorting(problem: Problem, hand: Hand, other_way: bool) -> Lines:
+    numbers = problem.metadata["sorted_numbers"]
+    written = []
+    for number in reversed(numbers) if other_way else numbers:
+        written.append(hand.text(number))
+        yield written[-1]
+    return str(written[::-1] if other_way else written)
+
+
+def _count_bits(problem: Problem, hand: Hand, other_way: bool) -> Lines:
+    number, bits, base = problem.metadata["number"], 0, 4 if other_way else 2
     while number:
-        bits += number & 1
-        lines.append(f"{number}/2={number // 2} r{number & 1} n{bits}")
-        number //= 2
-    return lines
+        before, (number, digit) = number, divmod(number, base)
+        number, bits = hand.number(number), hand.number(bits + digit.bit_count())
+        yield f"{before}/{base}={number} r{digit} n{bits}"
+    return str(bits)
 
 
-def _letter_counting(problem: Problem) -> list[str]:
-    total, lines = 0, []
-    for word in problem.metadata["span"]:
-        found = word.lower().count(problem.metadata["target_letter"])
+def _letter_counting(problem: Problem, hand: Hand, other_way: bool) -> Lines:
+    words, total = problem.metadata["span"], 0
+    for word in reversed(words) if other_way else words:
+        found = hand.number(word.lower().count(problem.metadata["target_letter"]))
         total += found
-        lines.append(f"{word} {found} n{total}")
-    return lines
+        yield f"{word} {found} n{total}"
+    return str(total)
 
 
-def _spell_backward(problem: Problem) -> list[str]:
-    word = problem.metadata["word"]
-    return [word[max(0, end - 2) : end][::-1] for end in range(len(word), 0, -2)]
+def _spell_backward(problem: Problem, hand: Hand, other_way: bool) -> Lines:
+    word, size, written = problem.metadata["word"], 3 if other_way else 2, ""
+    for end in range(len(word), 0, -size):
+        chunk = hand.text(word[max(0, end - size) : end][::-1])
+        written += chunk
+        yield chunk
+    return written
 
 
-def _leg_counting(problem: Problem) -> list[str]:
-    total, lines = 0, []
-    for animal, count in problem.metadata["animals"].items():
-        legs = count * ANIMALS[animal]
-        lines.append(f"{animal} {count}*{ANIMALS[animal]}={legs}")
-        if total:
-            lines.append(f"{total}+{legs}{_result(total + legs)}")
-        total += legs
-    return lines
+def _leg_counting(problem: Problem, hand: Hand, other_way: bool) -> Lines:
+    animals, total = list(problem.metadata["animals"].items()), 0
+    for place, (animal, count) in enumerate(reversed(animals) if other_way else animals):
+        legs = hand.number(count * ANIMALS[animal])
+        yield f"{animal} {count}*{ANIMALS[animal]}={legs}"
+        if not place:
+            total = legs
+            continue
+        after = hand.number(total + legs)
+        yield f"{total}+{legs}{_result(after)}"
+        total = after
+    return str(total)
 
 
-_SOLVERS: dict[str, Callable[[Problem], list[str]]] = {
+def _prime_factorization(problem: Problem, hand: Hand, other_way: bool) -> Lines:
+    number, factors = problem.metadata["number"], []
+    while number > 1:
+        factor = next(d for d in range(2, number + 1) if number % d == 0)
+        factors.append(str(factor))
+        after = hand.number(number // factor)
+        yield f"{number}/{factor}={after}"
+        number = after
+    return " × ".join(factors)
+
+
+_SOLVERS: dict[str, Callable[[Problem, Hand, bool], Lines]] = {
     "chain_sum": _chain_sum,
     "products": _products,
     "gcd": _gcd,
@@ -128,32 +230,101 @@ _SOLVERS: dict[str, Callable[[Problem], list[str]]] = {
     "letter_counting": _letter_counting,
     "spell_backward": _spell_backward,
     "leg_counting": _leg_counting,
+    "prime_factorization": _prime_factorization,
 }
 
 
-def steps(problem: Problem) -> list[str]:
-    """The straight solution, without detours."""
-    return _SOLVERS[problem.family](problem)
+def _check(problem: Problem, answer: str, hand: Hand) -> Generator[str, None, bool]:
+    """The lines of a check of `answer`; what it returns is whether the answer stood up to it."""
+    meta = problem.metadata
+    if problem.family == "base_conversion":  # convert back
+        back = yield from _convert(answer, meta["target_base"], meta["source_base"], hand)
+        return back == meta["source_repr"]
+    if problem.family == "prime_factorization":  # multiply again
+        first, *rest = (int(factor) for factor in answer.split(" × "))
+        product = first
+        for factor in rest:
+            after = hand.number(product * factor)
+            yield f"{product}*{factor}={after}"
+            product = after
+        if not rest:
+            yield f"{first}={product}"
+        return product == meta["number"]
+    other = yield from _SOLVERS[problem.family](problem, hand, True)
+    return other == answer
 
 
-def _mistaken(line: str, rng: random.Random) -> str:
-    """The line with one character of its second half exchanged for another of its kind."""
-    written = len(line.removesuffix(".0"))  # sorted numbers all end in .0: no one errs there
-    places = [i for i, c in enumerate(line[:written]) if c.isalnum() and i >= written // 2]
-    place = rng.choice(places)
-    kind = "0123456789" if line[place].isdigit() else "abcdefghijklmnopqrstuvwxyz"
-    return line[:place] + rng.choice(kind.replace(line[place], "")) + line[place + 1 :]
+def _written(lines: Generator[str, None, Any], hand: Hand) -> tuple[list[Line], Any]:
+    """All lines, those with a slip not to be learned, and what the generator returned."""
+    found: list[Line] = []
+    while True:
+        hand.slipped = False
+        try:
+            text = next(lines)
+        except StopIteration as end:
+            return found, end.value
+        found.append(Line(text, learned=not hand.slipped))
+
+
+def solve(problem: Problem, hand: Hand | None = None) -> tuple[list[Line], str]:
+    """One straight pass, and the answer it came to."""
+    hand = hand or Hand()
+    return _written(_SOLVERS[problem.family](problem, hand, False), hand)
+
+
+def check(problem: Problem, answer: str, hand: Hand | None = None) -> tuple[list[Line], bool]:
+    """A pass that checks an answer by another route, and whether the answer stood up to it."""
+    hand = hand or Hand()
+    return _written(_check(problem, answer, hand), hand)
+
+
+def _marked(mark: str, lines: list[Line]) -> list[Line]:
+    return [Line(mark + lines[0].text, lines[0].learned), *lines[1:]]
+
+
+def _so(problem: Problem, answer: str) -> list[Line]:
+    """A line that says what came out; sorted numbers stand there already."""
+    return [] if problem.family == "number_sorting" else [Line(SO + answer)]
+
+
+def _slipped(work: Callable[[Hand], tuple[list[Line], Any]], rng: random.Random, right: Any) -> Any:
+    """`work` done with one slip that changes what comes of it; None where eight tries found none."""
+    counted = Hand()
+    work(counted)
+    for _ in range(8):
+        lines, came = work(Hand(rng, rng.randrange(max(1, counted.written))))
+        if came != right:
+            return lines, came
+    return None
 
 
 def trace(problem: Problem, rng: random.Random) -> list[Line]:
-    """A solution as the model shall write it, with a detour in a stated share of cases."""
-    lines = [Line(step) for step in steps(problem)]
-    lot, place = rng.random(), rng.randrange(len(lines))
-    if lot < CORRECTED:
+    """A solution as the model shall write it, of a kind drawn with SHARES."""
+    kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
+    lines, answer = solve(problem)
+    so = _so(problem, answer)
+    if kind == "corrected":
+        place = rng.randrange(len(lines))
         right = lines[place].text
-        lines[place : place + 1] = [Line(_mistaken(right, rng), learned=False), Line(WAIT + right)]
-    elif lot < CORRECTED + RECHECKED:
-        lines.insert(place + 1, Line(CHECK + lines[place].text))
-    elif lot < CORRECTED + RECHECKED + REDONE:
-        lines += [Line(AGAIN + lines[0].text), *lines[1:]]
-    return lines
+        wrong = Line(_mistaken(right, rng, in_second_half=True), learned=False)
+        return [*lines[:place], wrong, Line(WAIT + right), *lines[place + 1 :], *so]
+    if kind == "caught":
+        slipped = _slipped(lambda hand: solve(problem, hand), rng, answer)
+        if slipped is not None and not check(problem, slipped[1])[1]:
+            wrong_lines, wrong_answer = slipped
+            checked = _marked(CHECK, check(problem, wrong_answer)[0])
+            first = [*wrong_lines, *_so(problem, wrong_answer)]
+            return [*first, *checked, Line(NO), *_marked(AGAIN, lines), *so]
+    if kind == "false_alarm":
+        slipped = _slipped(lambda hand: check(problem, answer, hand), rng, True)
+        if slipped is not None:
+            return [*lines, *so, *_marked(CHECK, slipped[0]), Line(NO), *_marked(AGAIN, lines), *so]
+    if kind in ("checked", "twice"):
+        checked = [*lines, *so, *_marked(CHECK, check(problem, answer)[0]), Line(OK)]
+        return [*checked, *_marked(AGAIN, lines), *so] if kind == "twice" else checked
+    return [*lines, *so]
+
+
+def text_of(lines: Iterable[Line]) -> str:
+    """The lines as the model writes them."""
+    return "".join(line.text + "\n" for line in lines)
