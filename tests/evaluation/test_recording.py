@@ -1,0 +1,92 @@
+import pytest
+import torch
+from controllable_inference.control.features import STATISTICS
+from controllable_inference.control.views import PathView, PromptView, RequestView
+from controllable_inference.engine.request import RequestBudget, SamplingParams
+from controllable_inference.evaluation import archive, second
+from controllable_inference.evaluation.parts import Part
+from controllable_inference.evaluation.problems import Problem, is_correct
+from controllable_inference.evaluation.recording import Recorder
+from controllable_inference.evaluation.records import PathRecord, ProblemRecord
+
+
+def vector(value):
+    """A gate's input: a hidden state of one number, and statistics."""
+    return torch.tensor([value + 0.5, *([value] * len(STATISTICS))])
+
+
+def at_boundary(index, tokens, value):
+    statistics = tuple(vector(value)[-len(STATISTICS) :].tolist())
+    return PathView(index, "running", tokens, 1, 0.0, at_boundary=True, statistics=statistics)
+
+
+def test_a_recorder_votes_like_full_voting_and_notes_whose_features_it_saw():
+    recorder = Recorder(2, 99)
+    hidden = torch.ones(3, 4)
+    prompt = PromptView(3, hidden, 1000, SamplingParams(), RequestBudget())
+    plan = recorder.plan(prompt)
+    assert (plan.paths, plan.token_cap) == (2, 99)
+    assert torch.equal(recorder.prompt_hidden, hidden.half())
+    # the engine scores both at once, in an order of its own
+    assert recorder.score(torch.stack([vector(2.0), vector(1.0)])).tolist() == [0, 0]
+    view = RequestView(plan, (at_boundary(0, 10, 1.0), at_boundary(1, 12, 2.0)))
+    assert recorder.decide(view) == []
+    recorder.score(vector(3.0)[None])
+    recorder.decide(RequestView(plan, (PathView(0, "kept", 15, 1, 0.0), at_boundary(1, 20, 3.0))))
+    assert recorder.boundaries == [[10], [12, 20]]
+    assert [[float(f[0]) for f in features] for features in recorder.features] == [[1.5], [2.5, 3.5]]
+
+
+def model_folder(folder):
+    for name, content in (("model.safetensors", b"a"), ("gate.safetensors", b"b"), ("config.json", b"{}")):
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_recordings_belong_to_the_weights_that_wrote_them_and_not_to_the_gate(tmp_path):
+    folder = model_folder(tmp_path)
+    before = archive.fingerprint(folder)
+    (folder / "gate.safetensors").write_bytes(b"other")
+    assert archive.fingerprint(folder) == before
+    (folder / "model.safetensors").write_bytes(b"other")
+    assert archive.fingerprint(folder) != before
+
+
+def test_a_chunk_is_kept_under_all_that_it_depends_on(tmp_path):
+    problems = tuple(Problem("gcd", 0, f"question {n}", "1", {}) for n in range(3))
+    part = Part("test", 1, problems)
+    others = [Part("test", 2, problems), Part("test", 1, problems[:2]), Part("test", 1, problems, paths=8)]
+    names = {archive.file_of(tmp_path, p.chunks()[0]) for p in (part, *others)}
+    assert len(names) == 4
+    assert archive.file_of(tmp_path, part.chunks()[0]) in names
+
+
+def test_a_recording_that_another_version_left_is_made_anew(tmp_path):
+    record = ProblemRecord(
+        "gcd", 0, "?", torch.zeros(1, 1), [PathRecord(1, [], torch.zeros(0, 1), "1", True)], []
+    )
+    file = tmp_path / "chunk.pt"
+    assert archive.load(file) is None
+    archive.save([record], file)
+    assert [r.question for r in archive.load(file)] == ["?"]
+    torch.save({"statistics": ("old",), "problems": []}, file)
+    assert archive.load(file) is None
+
+
+def test_sums_of_the_second_model_are_different_and_their_solutions_right():
+    problems = second.sums(40, seed=1)
+    assert len({p.question for p in problems}) == 40
+    for problem in problems:
+        text = second.solution(problem.question)
+        assert is_correct(problem, text[text.index("{") + 1 : -1])
+    prompt = second.prompt(problems[:2], problems[2].question)
+    assert prompt.count("Answer") == 2
+    assert prompt.endswith(f"\n\n{problems[2].question}\n")
+
+
+def test_a_model_that_is_not_there_is_asked_for_in_vain(tmp_path):
+    from controllable_inference.errors import ModelNotFound
+    from controllable_inference.evaluation.run import options_of
+
+    with pytest.raises(ModelNotFound, match="--second-model: there is no"):
+        options_of(tmp_path, second=str(tmp_path / "nothing"))
