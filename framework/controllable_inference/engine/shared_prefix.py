@@ -67,6 +67,7 @@ def find_shared(
     paths, own, starts = max(sizes), np.repeat(whole, sizes), np.cumsum([0, *sizes[:-1]])
     rows = starts[:, None] + np.minimum(np.arange(paths), np.array(sizes)[:, None] - 1)
     place = np.concatenate([np.arange(size) + at * paths for at, size in enumerate(sizes)])
+
     def move(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
 
