@@ -249,7 +249,7 @@ class Requests:
         answers = self.state.shape[1]
         at = np.arange(len(rows))[:, None] * answers + self._gathered["key"][rows]
         sums = np.bincount(at[voters], values[voters], len(rows) * answers)
-        return sums.reshape(len(rows), answers)
+        return sums.astype(np.float64).reshape(len(rows), answers)  # of no voters at all it makes integers
 
     def outcome(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of rows that are over: whether right, path-tokens, and the moment at which they ended."""
@@ -598,7 +598,7 @@ class OneRequest(gymnasium.Env[np.ndarray, np.int64]):
         super().reset(seed=seed)
         if seed is not None:
             self.rows.rng = np.random.default_rng(seed)
-        return self.rows.reset()[0], {}
+        return np.asarray(self.rows.reset())[0], {}
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         states, rewards, over, _ = self.rows.step(np.array([action]))
