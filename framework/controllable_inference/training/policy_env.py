@@ -602,4 +602,4 @@ class OneRequest(gymnasium.Env[np.ndarray, np.int64]):
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         states, rewards, over, _ = self.rows.step(np.array([action]))
-        return states[0], float(rewards[0]), bool(over[0]), False, {}
+        return np.asarray(states)[0], float(rewards[0]), bool(over[0]), False, {}
