@@ -80,6 +80,7 @@ def test_gate_and_budget_cost_what_torch_counts():
     gate = PathGate(30)
     assert flops.gate(30, boundaries=4) == counted(lambda: gate(torch.zeros(1, 4, 30)))
     predictor = BudgetPredictor(12, 8)
+    assert flops.linear(gate, times=4) == flops.gate(30, boundaries=4)
     head = 2 * 8
     cell = torch.nn.LSTMCell(12, 8)  # torch does not count inside nn.LSTM; its cell does the same by products
     one_token = counted(lambda: cell(torch.zeros(1, 12)))

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from controllable_inference.control.gate import INNER_DIM
 
 
@@ -83,6 +85,12 @@ def request(shape: ModelShape, prompt: int, paths: Sequence[int]) -> int:
 def gate(feature_dim: int, boundaries: int) -> int:
     """FLOPs of PathGate's two linear layers at that many step boundaries."""
     return boundaries * 2 * (feature_dim * INNER_DIM + INNER_DIM)
+
+
+def linear(net: nn.Module, times: int) -> int:
+    """FLOPs of a net of linear layers, as a policy is, asked that often."""
+    layers = (layer for layer in net.modules() if isinstance(layer, nn.Linear))
+    return times * sum(2 * layer.in_features * layer.out_features for layer in layers)
 
 
 def budget(input_dim: int, hidden_dim: int, prompt: int) -> int:

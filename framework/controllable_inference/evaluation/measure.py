@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ FIELDS = (
     "right",
     "tokens",
     "flops",  # of the model
-    "control_flops",  # of gate and budget predictor
+    "control_flops",  # of gate, budget predictor and policy
     "chain",  # tokens of the longest chain of paths that waited for each other
     "started",
     "pruned",
@@ -98,6 +98,7 @@ class _Watched:
         self.needs_prompt_hidden = inner.needs_prompt_hidden
         self.needs_features = inner.needs_features
         self.tokens: list[int] = []
+        self.decisions = 0
 
     def plan(self, prompt: PromptView) -> Plan:
         return self.inner.plan(prompt)
@@ -106,6 +107,7 @@ class _Watched:
         return self.inner.score(features)
 
     def decide(self, request: RequestView) -> list[Decision]:
+        self.decisions += 1
         return self.inner.decide(request)
 
     def answer(self, request: RequestView) -> Answer:
@@ -127,10 +129,16 @@ def measure(
                 controller = system.controller_for(record.question)
                 assert controller is not None
                 watched = _Watched(controller)
-                replayed = replay(recorded, watched, LIMITS)
+                replayed = replay(recorded, watched, _limits(record, group))
                 rows[at, number] = _row(record, replayed, watched, group, control, shape)
                 at += 1
     return Measured([_seen(record, control) for record in records], names, rows)
+
+
+def _limits(record: ProblemRecord, group: Group) -> RequestBudget:
+    if group.coefficients is None:
+        return LIMITS
+    return replace(LIMITS, coefficient=group.coefficients.get(record.question, 1.0))
 
 
 def _row(
@@ -146,6 +154,8 @@ def _row(
     if group.gate_dim and watched.needs_features and not replayed.fast:
         ran = zip(record.paths, watched.tokens, strict=False)
         extra += flops.gate(group.gate_dim, sum(sum(end <= t for end in p.boundaries) for p, t in ran))
+    if policy := getattr(watched.inner, "policy", None):
+        extra += flops.linear(policy.net, watched.decisions)
     if watched.needs_prompt_hidden and control.budget_dims:
         extra += flops.budget(*control.budget_dims, prompt)
     return (

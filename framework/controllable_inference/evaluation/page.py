@@ -350,7 +350,7 @@ def _method(figures: Figures) -> str:
         """Intervals: percentile bootstrap, 2,000 rounds, drawing whole problems; one set of draws for all
         systems. The calibration error has the pivotal interval.""",
         """FLOPs are counted from the model's matrices, each path's tokens and their context, the prompt
-        once a request; gate and budget predictor are included.""",
+        once a request; gate, budget predictor and policy are included.""",
         f"Weights `{its.fingerprint}`; {versions}. Time: {seconds}.",
     )
     return _section("How it was measured", "\n".join(f"- {flow(item)}" for item in items))

@@ -211,8 +211,9 @@ def figures_of(
     whole = analysis.with_greedy(measured[TEST, 1], measured[GREEDY, 1])
     test = Table(whole)
     ablations = [*control.ablations, *([LOOKUP] if LOOKUP in whole.systems else [])]
+    looked_up = Method(LOOKUP, sweep.timing_of(control.shipped), [LOOKUP])
     shown: dict[str, Timing] = {GREEDY_SYSTEM: "parallel"}
-    shown |= analysis.shown_systems(list(chosen.values()), [*methods, _ablation(LOOKUP)], ablations)
+    shown |= analysis.shown_systems(list(chosen.values()), [*methods, looked_up], ablations)
     seeds = {seed: its for (name, seed), its in measured.items() if name == TEST}
     repeated = range(min(len(its.problems) for its in seeds.values()))
     same = {seed: seeds[seed].where(repeated) for seed in sorted(seeds)}
@@ -242,10 +243,6 @@ def figures_of(
         second=second,
     )
     return replace(figures, goals=goals(figures))
-
-
-def _ablation(name: str) -> Method:
-    return Method(name, "parallel", [name])
 
 
 def _compared(methods: Sequence[Method], control: Control) -> list[Method]:

@@ -59,7 +59,7 @@ def prompt(examples: Sequence[Problem], question: str) -> str:
 def evaluate(model: Path, cache: Path, problems: int = PROBLEMS) -> SecondModel:
     """model: a folder, or a GGUF file. Recordings are kept in `cache`."""
     folder, gguf = (model.parent, model.name) if model.is_file() else (model, None)
-    examples, drawn = (every := sums(EXAMPLES + problems, SEED))[:EXAMPLES], every[EXAMPLES:]
+    examples, drawn = (both := sums(EXAMPLES + problems, SEED))[:EXAMPLES], both[EXAMPLES:]
     kept = cache / f"second-{archive.fingerprint(folder)}-{problems}.pt"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

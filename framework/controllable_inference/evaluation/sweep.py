@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,15 @@ from controllable_inference.control.baselines import SingleSample, WeightedVote
 from controllable_inference.control.baselines.weighing import Score
 from controllable_inference.control.calibration import Promise
 from controllable_inference.control.config import ControlConfig, ControlSettings, GateConfig
-from controllable_inference.control.controller import Controller, GatedController
+from controllable_inference.control.controller import Controller
 from controllable_inference.control.load import load_controller
 from controllable_inference.control.views import Decision, Prune, RequestView
 from controllable_inference.evaluation.problems import Cell
 from controllable_inference.evaluation.records import ProblemRecord
 from controllable_inference.evaluation.systems import (
     System,
+    Timing,
     gate_systems,
-    lookup_system,
     oracle_systems,
     plain_systems,
     recorded_verdicts,
@@ -80,12 +80,13 @@ class Group:
     """Systems that score paths alike, so that a recorded problem is scored once for all.
 
     score: None where each system scores for itself, or none does. gate_dim: length of the vectors that a gate
-    scores, 0 where there is none to pay for.
+    scores, 0 where there is none to pay for. coefficients: budgets by question, where they are given.
     """
 
     systems: Sequence[System]
     score: Score | None = None
     gate_dim: int = 0
+    coefficients: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,18 +116,24 @@ class Control:
         """
         config = ControlConfig.load(folder)
 
-        def with_settings(changes: dict[str, Any]) -> Controller:
+        def with_settings(changes: dict[str, Any], policy: bool = True) -> Controller:
             parsed = ControlSettings.model_validate(changes)
-            return load_controller(folder, config, parsed, hidden_size, thinks)
+            its = config if config is None or policy else config.model_copy(update={"policy": None})
+            return load_controller(folder, its, parsed, hidden_size, thinks)
 
         controllers = {name: with_settings(changes) for name, changes in settings.items()}
         shipped = controllers[SHIPPED]
+        ablations: dict[str, Controller] = {}
+        if config and (config.gate or config.budget):
+            ablations = {name: with_settings(changes) for name, changes in ABLATIONS.items()}
+            if config.policy:
+                ablations["without policy"] = with_settings({}, policy=False)
         gate = config.gate if config else None
         budget = config.budget if config else None
         return cls(
             shipped,
             controllers,
-            {name: with_settings(changes) for name, changes in ABLATIONS.items()} if gate or budget else {},
+            ablations,
             probability_of(shipped.score, gate) if gate else None,
             gate,
             (budget.input_dim, budget.hidden_dim) if budget else None,
@@ -152,8 +159,8 @@ def greedy_group(token_cap: int) -> Group:
 def groups(control: Control, token_cap: int, paths: int) -> list[Group]:
     """All that any problem is replayed by, the oracle aside."""
     gate_dim = control.gate.hidden_dim if control.gate else 0
-    shipped = [System(name, c, method=SHIPPED) for name, c in control.settings.items()]
-    shipped += [System(name, c, method=name) for name, c in control.ablations.items()]
+    shipped = [System(n, c, method=SHIPPED, timing=timing_of(c)) for n, c in control.settings.items()]
+    shipped += [System(n, c, method=n, timing=timing_of(c)) for n, c in control.ablations.items()]
     found = [
         Group([s for s in plain_systems(token_cap, paths) if s.temperature > 0]),
         Group(shipped, control.shipped.score if control.gate else None, gate_dim),
@@ -163,6 +170,11 @@ def groups(control: Control, token_cap: int, paths: int) -> list[Group]:
         gated += pruning_systems(control.probability, control.gate, token_cap, paths)
         found.append(Group(gated, control.probability, gate_dim))
     return found
+
+
+def timing_of(controller: Controller) -> Timing:
+    """Under a policy paths wait for what others come to."""
+    return "sequential" if getattr(controller, "policy", None) else "parallel"
 
 
 def pruning_systems(score: Score, gate: GateConfig, token_cap: int, paths: int) -> list[System]:
@@ -188,9 +200,9 @@ def lookup_groups(
 ) -> list[Group]:
     """The shipped control with its budget from a table by family and level, where there is such a table."""
     inner = control.ablations.get("without budget")
-    if coefficients is None or inner is None or not isinstance(control.shipped, GatedController):
+    if coefficients is None or inner is None:
         return []
     table = {r.question: coefficients[c] for r in records if (c := (r.family, r.level)) in coefficients}
-    system = replace(lookup_system(inner, control.shipped.rule, table), method=LOOKUP)
     gate_dim = control.gate.hidden_dim if control.gate else 0
-    return [Group([system], control.shipped.score if control.gate else None, gate_dim)]
+    system = System(LOOKUP, inner, method=LOOKUP, timing=timing_of(inner))
+    return [Group([system], control.shipped.score if control.gate else None, gate_dim, table)]
