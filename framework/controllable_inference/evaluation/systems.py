@@ -68,17 +68,6 @@ class System:
         return self.controller if self.of_question is None else self.of_question(question)
 
 
-def default_systems(token_cap: int) -> list[System]:
-    """One sample, the cheap alternatives to it, full voting, and what the model ships with."""
-    return [
-        System("one sample", SingleSample(token_cap)),
-        System("greedy", SingleSample(token_cap), temperature=0.0),
-        System("fast", FastSample(token_cap)),
-        System(f"majority of {PATHS}", MajorityVote(PATHS, token_cap)),
-        System(f"gated {PATHS}", None),
-    ]
-
-
 def plain_systems(token_cap: int, paths: int = PATHS) -> list[System]:
     """What needs nothing but the model: sampling, voting, early stops, pruning by what the engine counts."""
     found = [
