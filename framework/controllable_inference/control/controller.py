@@ -114,7 +114,7 @@ class GatedController:
                 device = next(self.predictor.parameters()).device
                 predicted = float(self.predictor(prompt.hidden.float().to(device)[None])[0])
         plan = allocate(prompt, self.rule, predicted)
-        return plan if self.policy is None else self.policy.outlay.lay_out(plan, prompt.budget.deadline)
+        return plan if self.policy is None else self.policy.outlay.lay_out(plan, prompt, self.rule)
 
     def score(self, features: Tensor) -> Tensor:
         return self._score(features)

@@ -47,6 +47,8 @@ def load_controller(
     threshold = settings.path_pruning.threshold
     if threshold is None:
         threshold = gate.threshold if gate else GateConfig(hidden_dim=1).threshold
+        if gate and config and config.policy:
+            threshold = max(threshold, config.policy.threshold)
     return GatedController(
         budget_rule(budget, settings, thinks),
         _load_gate(folder, config, gate, hidden_size) if config and gate else confidence_rank,

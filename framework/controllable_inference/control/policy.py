@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,9 +17,18 @@ import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from controllable_inference.control.features import STATISTICS
+from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.gate import load_weights
-from controllable_inference.control.views import Decision, PathView, Plan, Prune, RequestView, Spawn, Stop
+from controllable_inference.control.views import (
+    Decision,
+    PathView,
+    Plan,
+    PromptView,
+    Prune,
+    RequestView,
+    Spawn,
+    Stop,
+)
 
 ACTIONS = ("continue", "prune", "stop", "spawn_1", "spawn_2", "spawn_4", "spawn_8")
 SPAWNED = {"spawn_1": 1, "spawn_2": 2, "spawn_4": 4, "spawn_8": 8}
@@ -48,8 +57,6 @@ STATE = (
     "running_best",
     "running_mean",
     "running_worst",
-    "answers_met",  # sum of answer_agreement over them, / 8: how many have come upon what others answered
-    "path_agreement",  # mean over them
     "progress",  # tokens of the longest / mean tokens of the finished, 2 at most
     # What there is to spend.
     "started",  # / 16
@@ -60,11 +67,14 @@ STATE = (
     "coefficient",  # / 2
     "time_left",  # share of the deadline; 1 without one
 )
-"""What the policy sees of a request, each about within [-2, 2]; 0 where there is nothing to measure."""
+"""What the policy sees of a request, each about within [-2, 2]; 0 where there is nothing to measure.
+
+Nothing in it compares running paths with each other: those figures depend on how many were started, and would
+be other ones in training, where all paths of a recording ran side by side.
+"""
 
 CLIP = 0.99
 """Probabilities are cut to [1 - CLIP, CLIP] before their odds are taken."""
-_MET, _AGREEMENT = STATISTICS.index("answer_agreement"), STATISTICS.index("path_agreement")
 
 Weight = Callable[[PathView], float]
 
@@ -91,13 +101,23 @@ class Outlay:
     at_once: int = 8
     checkpoints: tuple[int, ...] = ()
 
-    def lay_out(self, plan: Plan, deadline: float | None) -> PolicyPlan:
-        """From a plan that would run all its paths at once to one that starts with some of them."""
-        most = min(self.at_once, plan.paths)
-        start = min(max(1, round(self.start_paths * plan.coefficient)), most)
-        return PolicyPlan(
-            start, plan.token_cap, plan.mode, plan.coefficient, plan.limited_by, most, plan.paths, deadline
-        )
+    def lay_out(self, plan: Plan, prompt: PromptView, rule: BudgetRule) -> PolicyPlan:
+        """From a plan that would run all its paths at once to one that starts with some of them.
+
+        A client's coefficient is a limit, and says how many paths there may be in all. A predicted one is a
+        guess: it may start more paths at once, for fewer waves and less latency where many will be needed,
+        but forbids none, as the policy sees by itself when few are enough.
+        """
+        coefficient, total = plan.coefficient, plan.paths
+        is_guess = prompt.budget.coefficient is None and prompt.budget.effort is None
+        if is_guess and plan.mode == "slow" and prompt.sampling.temperature > 0:
+            coefficient = max(coefficient, min(1.0, rule.max_coefficient))
+            total = max(1, round(coefficient * rule.base_paths))
+            total = min(total, rule.max_paths, prompt.budget.max_paths or rule.max_paths)
+        most = min(self.at_once, total)
+        start = min(max(1, round(self.start_paths * coefficient)), most)
+        laid_out = asdict(plan) | {"paths": start, "max_paths": most}
+        return PolicyPlan(**laid_out, total=total, deadline=prompt.budget.deadline)
 
 
 def left_to_start(request: RequestView) -> int:
@@ -128,7 +148,6 @@ def state_of(request: RequestView, weight: Weight) -> list[float]:
     all_weight = 0.0
     running = longest = 0
     scored: list[float] = []
-    met = agreed = 0.0
     for path in request.paths:
         tokens += path.tokens
         if path.state == "running":
@@ -136,9 +155,6 @@ def state_of(request: RequestView, weight: Weight) -> list[float]:
             longest = max(longest, path.tokens)
             if path.score is not None:
                 scored.append(weight(path))
-                if path.statistics is not None:
-                    met += path.statistics[_MET]
-                    agreed += path.statistics[_AGREEMENT]
         elif path.state == "kept":
             finished += 1
             finished_tokens += path.tokens
@@ -186,8 +202,6 @@ def state_of(request: RequestView, weight: Weight) -> list[float]:
         max(scored, default=0.0),
         sum(scored) / at_work if at_work else 0.0,
         min(scored, default=0.0),
-        met / 8,
-        agreed / at_work if at_work else 0.0,
         min(longest / mean_tokens, 2.0) if finished else 0.0,
         len(request.paths) / 16,
         pruned / 16,
@@ -219,6 +233,7 @@ class PolicyNet(nn.Module):
 
     def __init__(self, state_dim: int, hidden_dim: int = 32, actions: int = len(ACTIONS)) -> None:
         super().__init__()
+        self.hidden_dim = hidden_dim
         self.net = nn.Sequential(
             nn.Linear(state_dim, hidden_dim),
             nn.Tanh(),
@@ -262,6 +277,7 @@ class Policy:
         self.names = tuple(names)
         self.actions = tuple(actions)
         self._columns = None if self.names == STATE else [STATE.index(name) for name in self.names]
+        self._numbers = np.array([ACTIONS.index(action) for action in self.actions])
         # One state at a time: for matrices this small a call into torch costs more than it computes.
         self._layers = [
             (layer.weight.detach().cpu().double().numpy(), layer.bias.detach().cpu().double().numpy())
@@ -283,6 +299,14 @@ class Policy:
             x = np.tanh(weight @ x + bias)
         weight, bias = self._layers[-1]
         return self.actions[int((weight @ x + bias).argmax())]
+
+    def choose_all(self, states: np.ndarray) -> np.ndarray:
+        """states (requests, len(STATE)) -> (requests,): numbers of ACTIONS, as `choose` would name them."""
+        x = states if self._columns is None else states[:, self._columns]
+        for weight, bias in self._layers[:-1]:
+            x = np.tanh(x @ weight.T + bias)
+        weight, bias = self._layers[-1]
+        return self._numbers[(x @ weight.T + bias).argmax(1)]
 
     def decide(self, request: RequestView, weight: Weight, may_prune: bool = True) -> list[Decision]:
         """What the net wants, as far as it can be done: what can't means to go on, and with nothing running

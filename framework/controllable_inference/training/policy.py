@@ -1,0 +1,327 @@
+"""Training of the policy: when is another path worth its tokens?
+
+PPO (Schulman et al. 2017, arXiv:1707.06347; stable-baselines3) on simulated requests maximises the article's
+reward R = α·accuracy + β·(1 − compute_cost) − γ·latency. What R's weights should be is not for R to say:
+they are searched for, along with how many paths a request starts with and how readily the gate prunes, by an
+aim from outside (Optuna's tree-structured Parzen estimator, Bergstra et al. 2011): as few tokens as possible,
+at an accuracy and a latency no worse than those of a vote among all paths, on validation problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor, nn
+
+from controllable_inference.control.allocation import BudgetRule
+from controllable_inference.control.baselines import MajorityVote
+from controllable_inference.control.budget import BudgetPredictor
+from controllable_inference.control.config import PolicyConfig
+from controllable_inference.control.controller import GatedController
+from controllable_inference.control.policy import STATE, Outlay, Policy, PolicyNet
+from controllable_inference.evaluation.records import ProblemRecord
+from controllable_inference.evaluation.replay import replay
+from controllable_inference.training.policy_env import Reward, Training
+from controllable_inference.training.simulation import Rollout, Tables, roll_out
+
+Score = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class PPORecipe:
+    """steps: questions answered in training, by `rows` requests side by side, `moments` each between two
+    updates. checks: how often validation is looked at; the best of what was seen there is kept.
+    """
+
+    steps: int = 400_000
+    rows: int = 512
+    moments: int = 16
+    batch: int = 2048
+    epochs: int = 4
+    lr: float = 1e-3
+    gae_lambda: float = 0.95
+    entropy: float = 0.01
+    hidden_dim: int = 24
+    limited: float = 0.1  # share of requests with a deadline, and of those that may start fewer paths
+    checks: int = 8
+    orders: int = 8  # of a validation problem's paths, at each check
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is searched: weights of R, how a request begins, and the gate score up to which paths are pruned.
+
+    thresholds are at least the gate's own, which promises a recall of paths; more paths may go where only the
+    vote counts.
+    """
+
+    alpha: tuple[float, float] = (0.6, 8.0)
+    gamma: tuple[float, float] = (0.05, 1.0)
+    start_paths: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0)
+    at_once: tuple[int, ...] = (6, 8, 12)
+    thresholds: tuple[float, ...] = (0.3, 0.35, 0.4, 0.45)
+
+
+@dataclass(frozen=True)
+class PolicyRecipe:
+    """trials: settings tried, the article's weights first. tolerance: accuracy that may be lost against the
+    vote among all paths. penalty: tokens, as a share of that vote's, that a whole point of accuracy under it
+    is worth less than.
+    """
+
+    ppo: PPORecipe = field(default_factory=PPORecipe)
+    choices: Choices = field(default_factory=Choices)
+    rule: BudgetRule = field(default_factory=lambda: BudgetRule(16, 512, 16))
+    min_keep: int = 2
+    min_steps: int = 2
+    checkpoints: tuple[int, ...] = ()
+    trials: int = 16
+    tolerance: float = 0.003
+    penalty: float = 0.2
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of the search."""
+
+    reward: Reward = field(default_factory=Reward)
+    outlay: Outlay = field(default_factory=Outlay)
+    threshold: float = 0.3
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Accuracy, and means of path-tokens and of the longest chain of paths."""
+
+    accuracy: float
+    tokens: float
+    latency: float
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> Standing:
+        return cls(float(rollout.right.mean()), float(rollout.tokens.mean()), float(rollout.latency.mean()))
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """The policy, what it was trained for, and all that was tried. full_vote: of the validation problems."""
+
+    policy: Policy
+    setting: Setting
+    standing: Standing
+    full_vote: Standing
+    tried: list[dict[str, Any]] = field(default_factory=list)
+
+    def config(self) -> PolicyConfig:
+        outlay = self.policy.outlay
+        return PolicyConfig(
+            hidden_dim=self.policy.net.hidden_dim,
+            state=list(self.policy.names),
+            actions=list(self.policy.actions),
+            start_paths=outlay.start_paths,
+            at_once=outlay.at_once,
+            checkpoints=list(outlay.checkpoints),
+            threshold=self.setting.threshold,
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """For control.json: what was reached on validation, and whether the article's weights would do."""
+        weights = self.setting.reward
+        total = weights.alpha + weights.beta + weights.gamma
+        return {
+            "reward": {name: getattr(weights, name) / total for name in ("alpha", "beta", "gamma")},
+            "validation": asdict(self.standing),
+            "validation_full_vote": asdict(self.full_vote),
+            "tried": self.tried,
+        }
+
+
+def train_policy(
+    train: list[ProblemRecord],
+    validation: list[ProblemRecord],
+    score: Score,
+    budget: BudgetPredictor | None,
+    recipe: PolicyRecipe,
+    say: Callable[[str], None],
+    *,
+    weight: Callable[[float], float] = float,
+) -> TrainedPolicy:
+    """The policy that spends least on validation at the accuracy and latency of a vote among all paths.
+
+    score: the gate's, (n, feature_dim) -> (n,); it should not have learned from `train`, or the policy learns
+    to trust it too much, and it should not look at a path's siblings, for those are others when fewer paths
+    run than were recorded. weight: from a score to a vote's weight.
+    """
+    aim = Aim(full_vote(validation, recipe.rule.base_tokens), recipe.tolerance, recipe.penalty)
+    say(f"policy: a vote among all paths of the validation problems: {aim.full_vote}")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=recipe.seed))
+    study.enqueue_trial(_point(Setting(), recipe.choices))
+    best: tuple[float, Policy, Setting, Standing] | None = None
+    tried: list[dict[str, Any]] = []
+    for number in range(recipe.trials):
+        trial = study.ask()
+        setting = _suggest(trial, recipe)
+        controller = make_controller(score, weight, budget, recipe, setting)
+        looks = learn(train, validation, controller, setting.reward, recipe.ppo, recipe.seed + number)
+        settled = looks[len(looks) // 2 :]
+        miss = float(np.mean([aim.miss(standing) for _, standing in settled]))
+        study.tell(trial, miss)
+        policy, standing = min(settled, key=lambda look: aim.miss(look[1]))
+        tried.append({**asdict(setting.reward), **trial.params, "miss": miss, **asdict(standing)})
+        say(f"policy: {number + 1} of {recipe.trials}, {trial.params}: {standing}, aim missed by {miss:.3f}")
+        if best is None or miss < best[0]:
+            best = miss, policy, setting, standing
+    assert best is not None
+    return TrainedPolicy(*best[1:], aim.full_vote, tried)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """As few tokens as possible, at no less accuracy and no more latency than a vote among all paths."""
+
+    full_vote: Standing
+    tolerance: float
+    penalty: float
+
+    def miss(self, standing: Standing) -> float:
+        """Tokens as a share of the full vote's, and a penalty for what is lost of accuracy or latency."""
+        lost = max(0.0, self.full_vote.accuracy - self.tolerance - standing.accuracy)
+        late = max(0.0, standing.latency / self.full_vote.latency - 1)
+        return standing.tokens / self.full_vote.tokens + 100 * self.penalty * lost + late
+
+
+def full_vote(records: list[ProblemRecord], token_cap: int) -> Standing:
+    """One vote for each recorded path, all run side by side to their ends."""
+    outcomes = [replay(record, MajorityVote(len(record.paths), token_cap)) for record in records]
+    names = ("right", "tokens", "steps_latency")
+    return Standing(*(float(np.mean([getattr(one, name) for one in outcomes])) for name in names))
+
+
+def make_controller(
+    score: Score,
+    weight: Callable[[float], float],
+    budget: BudgetPredictor | None,
+    recipe: PolicyRecipe,
+    setting: Setting,
+) -> GatedController:
+    """The shipped controller with an untrained policy, to learn beside."""
+    return GatedController(
+        recipe.rule,
+        score,
+        threshold=setting.threshold,
+        min_keep=recipe.min_keep,
+        min_steps=recipe.min_steps,
+        weight=weight,
+        predictor=budget,
+        policy=Policy(PolicyNet(len(STATE), recipe.ppo.hidden_dim), setting.outlay),
+    )
+
+
+def learn(
+    train: list[ProblemRecord],
+    validation: list[ProblemRecord],
+    controller: GatedController,
+    reward: Reward,
+    recipe: PPORecipe,
+    seed: int,
+) -> list[tuple[Policy, Standing]]:
+    """Policies in the course of training, each with how it stood on validation, in their order."""
+    assert controller.policy is not None
+    outlay = controller.policy.outlay
+    seen = Tables(validation, controller)
+    env = Training(Tables(train, controller), recipe.rows, reward, seed, recipe.limited)
+    model = PPO(
+        "MlpPolicy",
+        env,
+        learning_rate=lambda remaining: recipe.lr * remaining,
+        n_steps=recipe.moments,
+        batch_size=recipe.batch,
+        n_epochs=recipe.epochs,
+        gamma=1.0,  # R is a sum over an episode: a later token costs what an earlier one does
+        gae_lambda=recipe.gae_lambda,
+        ent_coef=recipe.entropy,
+        policy_kwargs={
+            "net_arch": {"pi": [recipe.hidden_dim] * 2, "vf": [64, 64]},
+            "activation_fn": nn.Tanh,
+        },
+        seed=seed,
+        device="cpu",
+    )
+    looks: list[tuple[Policy, Standing]] = []
+
+    def look() -> None:
+        policy = Policy(exported(model), outlay)
+        looks.append((policy, Standing.of(roll_out(seen, policy.choose_all, recipe.orders, seed=0))))
+
+    updates = max(1, recipe.steps // (recipe.rows * recipe.moments))
+    looking = _Looking(look, max(1, updates // recipe.checks))
+    model.learn(updates * recipe.rows * recipe.moments, callback=looking)
+    look()
+    return looks
+
+
+class _Looking(BaseCallback):
+    """Calls `look` before every `every`th update but the first."""
+
+    def __init__(self, look: Callable[[], None], every: int) -> None:
+        super().__init__()
+        self.look = look
+        self.every = every
+        self.updates = 0
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.updates and self.updates % self.every == 0:
+            self.look()
+        self.updates += 1
+
+
+def exported(model: PPO) -> PolicyNet:
+    """The part of what PPO trained that chooses actions."""
+    policy: Any = model.policy
+    first, second = (layer for layer in policy.mlp_extractor.policy_net if isinstance(layer, nn.Linear))
+    net = PolicyNet(first.in_features, first.out_features, policy.action_net.out_features)
+    mine = [layer for layer in net.net if isinstance(layer, nn.Linear)]
+    for own, its in zip(mine, (first, second, policy.action_net), strict=True):
+        own.load_state_dict(its.state_dict())
+    return net.eval()
+
+
+def _point(setting: Setting, choices: Choices) -> dict[str, Any]:
+    """A setting as Optuna names it, as near as the choices allow."""
+
+    def nearest(value: float, among: tuple[Any, ...]) -> Any:
+        return min(among, key=lambda one: abs(one - value))
+
+    return {
+        "alpha": setting.reward.alpha,
+        "gamma": setting.reward.gamma,
+        "start_paths": nearest(setting.outlay.start_paths, choices.start_paths),
+        "at_once": nearest(setting.outlay.at_once, choices.at_once),
+        "threshold": nearest(setting.threshold, choices.thresholds),
+    }
+
+
+def _suggest(trial: optuna.Trial, recipe: PolicyRecipe) -> Setting:
+    """β stays as it is: only the weights' proportions matter to a policy."""
+    choices = recipe.choices
+    reward = Reward(
+        alpha=trial.suggest_float("alpha", *choices.alpha, log=True),
+        gamma=trial.suggest_float("gamma", *choices.gamma, log=True),
+    )
+    outlay = Outlay(
+        trial.suggest_categorical("start_paths", choices.start_paths),
+        trial.suggest_categorical("at_once", choices.at_once),
+        recipe.checkpoints,
+    )
+    return Setting(reward, outlay, trial.suggest_categorical("threshold", choices.thresholds))
