@@ -19,6 +19,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_g
 
 OPERATOR_NAMESPACE = "controllable-system"
 QUESTION = "Solve the following multiplication: 47 * 83. Give only the result as your final answer."
+# Beyond what nano can do reliably: most of its paths go wrong, and the gate sees it.
+HARD = (
+    "Your task is to convert a number between two different bases.\n\n"
+    "If the target base is > 10, use lowercase letters a-z for digits above 9.\n\n"
+    "Now, convert the base-14 number 246 to base-8"
+)
 MANAGED = "app.kubernetes.io/managed-by=controllable-operator"
 KILL_STUB = """
 import os, pathlib
@@ -137,7 +143,7 @@ def test_a_served_model_says_so_in_its_conditions(nano: Kubectl) -> None:
 
 def test_the_openai_client_gets_a_controlled_answer(client: openai.OpenAI) -> None:
     completion = client.chat.completions.create(
-        model="nano", messages=[{"role": "user", "content": QUESTION}], reasoning_effort="high", seed=1
+        model="nano", messages=[{"role": "user", "content": HARD}], reasoning_effort="high", seed=1
     )
     assert completion.choices[0].finish_reason == "stop"
     assert completion.choices[0].message.content
@@ -149,7 +155,7 @@ def test_the_openai_client_gets_a_controlled_answer(client: openai.OpenAI) -> No
     assert control["paths_started"] == 16
     ends = control["paths_pruned"] + control["paths_stopped"] + control["paths_finished"]
     assert ends == 16
-    assert control["paths_pruned"] + control["paths_stopped"] > 0
+    assert control["paths_pruned"] > 0
     assert control["tokens_saved"] > 0
 
 
