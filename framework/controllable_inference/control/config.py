@@ -78,8 +78,8 @@ class BudgetConfig(_Strict):
 class PolicyConfig(_Strict):
     """state and actions name the net's inputs and outputs, in their order (`policy.STATE`, `policy.ACTIONS`).
 
-    start_paths, at_once, checkpoints: see `policy.Outlay`. threshold: takes the gate's place where it is
-    higher; where a policy sees to the vote, more paths may go than a promised recall of paths allows.
+    start_paths, at_once, checkpoints, fast_below: see `policy.Outlay`. threshold: stands in for the gate's
+    where it is higher; with a policy to see to the vote, more paths may go than a promised recall allows.
     """
 
     weights: str = "policy.safetensors"
@@ -89,6 +89,7 @@ class PolicyConfig(_Strict):
     start_paths: float = Field(gt=0)
     at_once: int = Field(ge=1)
     checkpoints: list[int] = Field(default_factory=list)
+    fast_below: float = Field(default=0.0, ge=0, le=2)
     threshold: float = Field(default=0.0, ge=0, le=1)
 
 

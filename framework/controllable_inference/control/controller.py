@@ -113,8 +113,9 @@ class GatedController:
             with torch.inference_mode():
                 device = next(self.predictor.parameters()).device
                 predicted = float(self.predictor(prompt.hidden.float().to(device)[None])[0])
-        plan = allocate(prompt, self.rule, predicted)
-        return plan if self.policy is None else self.policy.outlay.lay_out(plan, prompt, self.rule)
+        if self.policy is not None:
+            return self.policy.outlay.lay_out(prompt, self.rule, predicted)
+        return allocate(prompt, self.rule, predicted)
 
     def score(self, features: Tensor) -> Tensor:
         return self._score(features)

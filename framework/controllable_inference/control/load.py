@@ -124,5 +124,5 @@ def _load_policy(folder: Path, config: PolicyConfig) -> Policy:
                 f"has {', '.join(known)}. Train the policy again, or use the version it was trained with"
             )
     net = PolicyNet.load(folder / config.weights, len(config.state), config.hidden_dim, len(config.actions))
-    outlay = Outlay(config.start_paths, config.at_once, tuple(config.checkpoints))
+    outlay = Outlay(config.start_paths, config.at_once, tuple(config.checkpoints), config.fast_below)
     return Policy(net, outlay, config.state, config.actions)

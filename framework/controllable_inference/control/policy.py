@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from controllable_inference.control.allocation import BudgetRule
+from controllable_inference.control.allocation import BudgetRule, allocate
 from controllable_inference.control.gate import load_weights
 from controllable_inference.control.views import (
     Decision,
@@ -94,30 +94,35 @@ class PolicyPlan(Plan):
 class Outlay:
     """How a request under a policy begins. start_paths: started at once at coefficient 1; at_once: most that
     may run side by side. checkpoints: step numbers at whose end the policy is asked, besides at each path's
-    end: to ask it more often costs more than it is worth.
+    end: to ask it more often costs more than it is worth. fast_below: predicted coefficient under which the
+    budget rule may choose not to think.
     """
 
     start_paths: float = 2.0
     at_once: int = 8
     checkpoints: tuple[int, ...] = ()
+    fast_below: float = 0.0
 
-    def lay_out(self, plan: Plan, prompt: PromptView, rule: BudgetRule) -> PolicyPlan:
-        """From a plan that would run all its paths at once to one that starts with some of them.
+    def lay_out(self, prompt: PromptView, rule: BudgetRule, predicted: float) -> PolicyPlan:
+        """What `allocate` grants, and how much of it at once.
 
-        A client's coefficient is a limit, and says how many paths there may be in all. A predicted one is a
-        guess: it may start more paths at once, for fewer waves and less latency where many will be needed,
-        but forbids none, as the policy sees by itself when few are enough.
+        A client's coefficient is a limit. A predicted one is a guess: above 1 it starts more paths at once,
+        for fewer waves where many will be needed, but below 1 it takes nothing away, as the policy sees by
+        itself when little is enough; unless it is under `fast_below`, and may do without thinking.
         """
-        coefficient, total = plan.coefficient, plan.paths
-        is_guess = prompt.budget.coefficient is None and prompt.budget.effort is None
-        if is_guess and plan.mode == "slow" and prompt.sampling.temperature > 0:
-            coefficient = max(coefficient, min(1.0, rule.max_coefficient))
-            total = max(1, round(coefficient * rule.base_paths))
-            total = min(total, rule.max_paths, prompt.budget.max_paths or rule.max_paths)
-        most = min(self.at_once, total)
-        start = min(max(1, round(self.start_paths * coefficient)), most)
-        laid_out = asdict(plan) | {"paths": start, "max_paths": most}
-        return PolicyPlan(**laid_out, total=total, deadline=prompt.budget.deadline)
+        plan = allocate(prompt, rule, predicted)
+        most = allocate(prompt, rule, predicted if predicted < self.fast_below else max(predicted, 1.0))
+        at_once = min(self.at_once, most.paths)
+        return PolicyPlan(
+            paths=min(max(1, round(self.start_paths * most.coefficient)), at_once),
+            token_cap=most.token_cap,
+            mode=most.mode,
+            coefficient=plan.coefficient,
+            limited_by=most.limited_by,
+            max_paths=at_once,
+            total=most.paths,
+            deadline=prompt.budget.deadline,
+        )
 
 
 def left_to_start(request: RequestView) -> int:

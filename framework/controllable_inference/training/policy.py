@@ -128,6 +128,7 @@ class TrainedPolicy:
             start_paths=outlay.start_paths,
             at_once=outlay.at_once,
             checkpoints=list(outlay.checkpoints),
+            fast_below=outlay.fast_below,
             threshold=self.setting.threshold,
         )
 
