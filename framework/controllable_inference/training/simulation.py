@@ -224,7 +224,7 @@ class Requests:
 
     def _by_answer(self, rows: np.ndarray, voters: np.ndarray, values: np.ndarray) -> np.ndarray:
         """(rows, answers): sums of voters' values, added in the order of the paths."""
-        answers = self.state.shape[1]
+        answers = max(2, self.state.shape[1])  # there is always a runner-up, if one without votes
         at = np.arange(len(rows))[:, None] * answers + self._gathered["key"][rows]
         sums = np.bincount(at[voters], values[voters], len(rows) * answers)
         return sums.astype(np.float64).reshape(len(rows), answers)  # of no voters at all it makes integers
