@@ -14,6 +14,7 @@ from controllable_inference.training.traces import (
     OK,
     SHARES,
     SO,
+    UNCHECKED,
     WAIT,
     Hand,
     check,
@@ -36,7 +37,7 @@ def kind_of(lines):
         return "corrected"
     if not any(text.startswith(CHECK) for text in texts):
         return "plain"
-    if OK in texts:
+    if any(text.endswith(OK) for text in texts):
         return "twice" if any(text.startswith(AGAIN) for text in texts) else "checked"
     before_check = next(n for n, text in enumerate(texts) if text.startswith(CHECK))
     return "false_alarm" if all(line.learned for line in lines[:before_check]) else "caught"
@@ -62,7 +63,10 @@ def test_a_solution_is_true_line_by_line_and_comes_to_the_answer(family):
             assert_true(line.text)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+CHECKED = [family for family in FAMILIES if family not in UNCHECKED]
+
+
+@pytest.mark.parametrize("family", CHECKED)
 def test_a_check_confirms_the_answer_by_other_lines(family):
     different = 0
     for problem in problems(family):
@@ -74,7 +78,15 @@ def test_a_check_confirms_the_answer_by_other_lines(family):
     assert different > 0
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def test_a_verdict_lays_what_must_be_equal_side_by_side():
+    (problem,) = draw("chain_sum", 0, seed=2, count=1)
+    answer = problem.answer
+    assert check(problem, answer)[0][-1].text == " ".join(2 * letter for letter in answer) + " " + OK
+    longer = check(problem, answer + "7")[0][-1].text
+    assert longer == " ".join(2 * letter for letter in answer) + " 7- " + NO
+
+
+@pytest.mark.parametrize("family", CHECKED)
 def test_a_check_refuses_nearly_every_wrong_answer_that_a_slip_leads_to(family):
     rng, refused, wrong = random.Random(3), 0, 0
     for problem in problems(family):
@@ -107,17 +119,18 @@ def test_every_kind_of_trace_ends_right_and_never_teaches_a_mistake(family, kind
         made[kind_of(lines)] += 1
         slips = [line for line in lines if not line.learned]
         assert len(slips) == (kind_of(lines) in ("corrected", "caught", "false_alarm"))
-        if family != "number_sorting":
+        if family not in UNCHECKED:
             assert [line.text for line in lines if line.text.startswith(SO)][-1] == SO + problem.answer
-        verdicts = [line.text for line in lines if line.text in (OK, NO)]
+        verdicts = [mark for line in lines for mark in (OK, NO) if line.text.endswith(mark)]
         expected = {"checked": [OK], "twice": [OK], "caught": [NO], "false_alarm": [NO]}
         assert verdicts == expected.get(kind_of(lines), [])
-    assert made[kind] >= 0.8 * made.total()  # where no slip does harm, a plain trace takes its place
+    if family not in UNCHECKED or kind in ("plain", "corrected"):
+        assert made[kind] >= 0.8 * made.total()  # where no slip does harm, a plain trace takes its place
 
 
 def test_kinds_come_in_the_stated_shares():
     rng = random.Random(0)
-    kinds = Counter(kind_of(trace(problem, rng)) for family in FAMILIES for problem in problems(family, 100))
+    kinds = Counter(kind_of(trace(problem, rng)) for family in CHECKED for problem in problems(family, 100))
     assert sum(SHARES.values()) == pytest.approx(1)
     for kind, share in SHARES.items():
         assert kinds[kind] / kinds.total() == pytest.approx(share, abs=0.03), kind

@@ -19,16 +19,16 @@ with warnings.catch_warnings():
 
 LEVELS: dict[str, tuple[dict[str, Any], ...]] = {
     "chain_sum": (
-        {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2},
-        {"min_terms": 3, "max_terms": 4, "min_digits": 2, "max_digits": 2},
-        {"min_terms": 4, "max_terms": 6, "min_digits": 2, "max_digits": 3},
-        {"min_terms": 6, "max_terms": 8, "min_digits": 2, "max_digits": 3},
+        {"min_terms": 2, "max_terms": 3, "min_digits": 2, "max_digits": 2},
+        {"min_terms": 4, "max_terms": 5, "min_digits": 2, "max_digits": 2},
+        {"min_terms": 5, "max_terms": 7, "min_digits": 2, "max_digits": 3},
+        {"min_terms": 8, "max_terms": 9, "min_digits": 2, "max_digits": 3},
     ),
     "products": (
         {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
-        {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 2},
         {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 3},
         {"min_terms": 2, "max_terms": 2, "min_digits": 3, "max_digits": 3},
+        {"min_terms": 2, "max_terms": 2, "min_digits": 3, "max_digits": 4},
     ),
     "gcd": (
         {"min_value": 2, "max_value": 100},
@@ -43,16 +43,16 @@ LEVELS: dict[str, tuple[dict[str, Any], ...]] = {
         {"min_base": 2, "max_base": 16, "min_value": 1000, "max_value": 4000},
     ),
     "number_sorting": (
-        {"min_numbers": 3, "max_numbers": 4, "min_decimals": 0, "max_decimals": 0},
-        {"min_numbers": 6, "max_numbers": 7, "min_decimals": 0, "max_decimals": 0},
+        {"min_numbers": 4, "max_numbers": 5, "min_decimals": 0, "max_decimals": 0},
+        {"min_numbers": 7, "max_numbers": 8, "min_decimals": 0, "max_decimals": 0},
         {"min_numbers": 9, "max_numbers": 11, "min_decimals": 0, "max_decimals": 0},
         {"min_numbers": 12, "max_numbers": 13, "min_decimals": 0, "max_decimals": 0},
     ),
     "count_bits": (
-        {"min_n": 10, "max_n": 200},
-        {"min_n": 200, "max_n": 2000},
-        {"min_n": 2000, "max_n": 20000},
-        {"min_n": 20000, "max_n": 100000},
+        {"min_n": 10, "max_n": 100},
+        {"min_n": 100, "max_n": 1000},
+        {"min_n": 1000, "max_n": 8000},
+        {"min_n": 8000, "max_n": 40000},
     ),
     "letter_counting": (
         {"min_words": 2, "max_words": 4},

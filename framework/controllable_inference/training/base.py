@@ -31,7 +31,7 @@ class BaseRecipe:
     layers: int = 5
     heads: int = 6
     intermediate_size: int = 512
-    steps: int = 1800
+    steps: int = 1700
     batch: int = 64  # examples a step
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
