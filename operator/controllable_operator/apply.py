@@ -1,13 +1,15 @@
 """Make the children what they should be: write only what differs, delete what is no longer wanted."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from controllable_operator.api import ControllableModel
-from controllable_operator.client import CHILD_KINDS, Client, child_kind
+from controllable_operator.client import Client
 from controllable_operator.desired.common import label_selector, labels
 from controllable_operator.drift import needs_write, stamped
 from controllable_operator.errors import NameConflict
+from controllable_operator.kinds import CHILD_KINDS, Kind, child_kind
 from controllable_operator.metrics import WRITES
 
 Manifest = dict[str, Any]
@@ -65,11 +67,14 @@ def plan(model: ControllableModel, wanted: list[Manifest], live: dict[Key, Manif
     return Plan(applies, deletes)
 
 
-def observe(client: Client, model: ControllableModel, wanted: list[Manifest]) -> dict[Key, Manifest]:
+def observe(
+    client: Client, model: ControllableModel, wanted: list[Manifest], served: Iterable[Kind]
+) -> dict[Key, Manifest]:
     """What exists: the children by their labels, and whatever has the name of a wanted one."""
     namespace = model.metadata.namespace
     selector = label_selector(labels(model.metadata.name))
-    live = {key_of(item): item for kind in CHILD_KINDS for item in client.list(kind, namespace, selector)}
+    kinds = (*CHILD_KINDS, *served)
+    live = {key_of(item): item for kind in kinds for item in client.list(kind, namespace, selector)}
     for manifest in wanted:
         if key_of(manifest) not in live:
             unlabelled = client.get(child_kind(manifest), namespace, manifest["metadata"]["name"])
@@ -78,13 +83,17 @@ def observe(client: Client, model: ControllableModel, wanted: list[Manifest]) ->
     return live
 
 
-def apply(client: Client, model: ControllableModel, wanted: list[Manifest]) -> dict[Key, Manifest]:
+def apply(
+    client: Client, model: ControllableModel, wanted: list[Manifest], served: Iterable[Kind] = ()
+) -> dict[Key, Manifest]:
     """Make the children what `wanted` says. Returns the children as they are afterwards.
+
+    `served`: the optional kinds that the cluster has.
 
     Raises:
         NameConflict, InvalidSpec, ApiError: see `plan` and `Client.apply`. It is safe to call again.
     """
-    live = observe(client, model, wanted)
+    live = observe(client, model, wanted, served)
     todo = plan(model, wanted, live)
     for manifest in todo.applies:
         live[key_of(manifest)] = client.apply(child_kind(manifest), manifest)

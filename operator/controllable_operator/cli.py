@@ -11,6 +11,7 @@ from prometheus_client import start_http_server
 from controllable_operator import handlers
 from controllable_operator.client import Client
 from controllable_operator.controller import Controller, all_models
+from controllable_operator.discovery import Discovery, discover
 from controllable_operator.reconcile import reconcile
 from controllable_operator.settings import Settings
 
@@ -47,9 +48,14 @@ def run(health_port: int, metrics_port: int) -> None:
         logger.warning("CONTROLLABLE_RUNTIME_IMAGE is not set: every model has to name spec.serving.image")
     if metrics_port:
         start_http_server(metrics_port)
-    controller = Controller(partial(reconcile, client, settings), partial(all_models, client))
+
+    def reconcile_one(namespace: str, name: str, failures: int) -> None:
+        reconcile(client, settings, discovery.cluster, namespace, name, failures)
+
+    controller = Controller(reconcile_one, partial(all_models, client))
+    discovery = Discovery(partial(discover, client), controller.note_all)
     kopf.run(
-        registry=handlers.registry(controller),
+        registry=handlers.registry(controller, discovery),
         settings=handlers.settings(),
         clusterwide=True,
         liveness_endpoint=f"http://0.0.0.0:{health_port}/healthz" if health_port else None,

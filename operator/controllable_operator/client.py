@@ -2,55 +2,20 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import kubernetes
 import urllib3
 
-from controllable_operator.api import API_VERSION, PLURAL
-from controllable_operator.api import KIND as MODEL_KIND
 from controllable_operator.desired.common import MANAGER
 from controllable_operator.errors import ApiError, Conflict, Forbidden, InvalidSpec, NotFound
+from controllable_operator.kinds import Kind
 
 Manifest = dict[str, Any]
 
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to answer
 _ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A namespaced kind and where the API server has it."""
-
-    api_version: str
-    name: str
-    plural: str
-
-    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
-        """URL path of the collection, of one object, or of its subresource; all namespaces if None."""
-        root = "/apis/" if "/" in self.api_version else "/api/"
-        scope = f"/namespaces/{namespace}" if namespace else ""
-        tail = "".join(f"/{part}" for part in (self.plural, name, subresource) if part)
-        return f"{root}{self.api_version}{scope}{tail}"
-
-
-MODEL = Kind(API_VERSION, MODEL_KIND, PLURAL)
-POD = Kind("v1", "Pod", "pods")
-EVENT = Kind("v1", "Event", "events")
-
-CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
-SERVICE = Kind("v1", "Service", "services")
-NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
-DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
-CHILD_KINDS = (CONFIG_MAP, SERVICE, NETWORK_POLICY, DEPLOYMENT)
-_BY_NAME = {kind.name: kind for kind in CHILD_KINDS}
-
-
-def child_kind(manifest: Manifest) -> Kind:
-    """The kind of a child's manifest."""
-    return _BY_NAME[manifest["kind"]]
 
 
 class Client:
@@ -77,6 +42,14 @@ class Client:
         query = {"labelSelector": label_selector} if label_selector else {}
         items: Iterable[Manifest] = self._call("GET", kind.path(namespace), query=query)["items"]
         return [{"apiVersion": kind.api_version, "kind": kind.name} | item for item in items]
+
+    def served(self, api_version: str) -> set[str] | None:
+        """Plural names of what a group's version serves; None where there is no such group."""
+        try:
+            listed = self._call("GET", f"/apis/{api_version}")
+        except NotFound:
+            return None
+        return {resource["name"] for resource in listed["resources"]}
 
     def apply(self, kind: Kind, manifest: Manifest, subresource: str | None = None) -> Manifest:
         """Server-side apply: what the manifest states is so afterwards, and what others state stays."""

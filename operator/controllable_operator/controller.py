@@ -1,11 +1,13 @@
 """The loop around `reconcile`: a queue of names, a few workers, retries with backoff, a periodic round."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
-from controllable_operator.client import MODEL, Client
+from controllable_operator.client import Client
 from controllable_operator.errors import ApiError, OperatorError
+from controllable_operator.kinds import MODEL
 from controllable_operator.metrics import ERRORS, QUEUE_DEPTH, RECONCILE_SECONDS
 from controllable_operator.workqueue import WorkQueue
 
@@ -36,12 +38,17 @@ class Controller:
     ) -> None:
         self._reconcile, self._models, self._round_seconds = reconcile, models, round_seconds
         self._queue: WorkQueue[Key] = WorkQueue()
+        self._all_noted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def note(self, namespace: str, name: str) -> None:
         """Something about this model may have changed."""
         self._queue.add_after((namespace, name), SETTLE_SECONDS)
         QUEUE_DEPTH.set(len(self._queue))
+
+    def note_all(self) -> None:
+        """Something that concerns every model may have changed."""
+        self._all_noted.set()
 
     def start(self) -> None:
         """Start the workers in the running event loop."""
@@ -82,7 +89,9 @@ class Controller:
 
     async def _rounds(self) -> None:
         while True:
-            await asyncio.sleep(self._round_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_noted.wait(), self._round_seconds)
+            self._all_noted.clear()
             try:
                 for key in await asyncio.to_thread(self._models):
                     self._queue.add(key)

@@ -26,9 +26,8 @@ _MERGED_LISTS = {
         "ownerReferences": "uid",
     },
     "Service": {"ports": "port", "ownerReferences": "uid"},
-    "ConfigMap": {"ownerReferences": "uid"},
-    "NetworkPolicy": {"ownerReferences": "uid"},
 }
+_MERGED_IN_ALL = {"ownerReferences": "uid"}
 # Parts that server-side apply replaces as a whole, and where something added by others changes what we mean:
 # one more label in a selector, one more peer in a policy.
 _ATOMIC = {("Service", "selector"), ("NetworkPolicy", "podSelector"), ("NetworkPolicy", "ingress")}
@@ -75,7 +74,7 @@ def _contains(live: Any, wanted: Any, kind: str, field: str = "") -> bool:
 
 
 def _contains_list(live: list[Any], wanted: list[Any], kind: str, field: str) -> bool:
-    key = _MERGED_LISTS[kind].get(field)
+    key = _MERGED_LISTS.get(kind, _MERGED_IN_ALL).get(field)
     if key is None:
         return len(live) == len(wanted) and all(
             _contains(a, b, kind) for a, b in zip(live, wanted, strict=True)

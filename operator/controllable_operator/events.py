@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from controllable_operator.api import API_VERSION, KIND, ControllableModel, Status
-from controllable_operator.client import EVENT, Client
+from controllable_operator.client import Client
 from controllable_operator.desired.common import MANAGER, content_hash
 from controllable_operator.errors import Conflict
+from controllable_operator.kinds import EVENT
 
 # On the way to being ready nobody has to act.
 _SILENT_REASONS = {"Progressing"}

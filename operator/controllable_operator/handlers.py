@@ -11,22 +11,32 @@ from typing import Any
 import kopf
 
 from controllable_operator.api import GROUP, KIND, PLURAL, VERSION
-from controllable_operator.client import CHILD_KINDS, POD
 from controllable_operator.controller import Controller
 from controllable_operator.desired.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
+from controllable_operator.discovery import OPTIONAL_GROUPS, Discovery
+from controllable_operator.kinds import CHILD_KINDS, OPTIONAL_CHILD_KINDS, POD
+
+# What tells that a kind of others, or a server of metrics, came or went.
+_DEFINITIONS = (
+    ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "v1", "apiservices"),
+)
+_WATCHED = (*CHILD_KINDS, *OPTIONAL_CHILD_KINDS, POD)
 
 
-def registry(controller: Controller) -> kopf.OperatorRegistry:
-    """All handlers, bound to `controller`."""
+def registry(controller: Controller, discovery: Discovery) -> kopf.OperatorRegistry:
+    """All handlers, bound to `controller` and `discovery`."""
     handlers = kopf.OperatorRegistry()
     kopf.on.login(registry=handlers)(kopf.login_via_client)
 
     @kopf.on.startup(registry=handlers)
     async def start(**_: Any) -> None:
+        await discovery.start()
         controller.start()
 
     @kopf.on.cleanup(registry=handlers)
     async def stop(**_: Any) -> None:
+        await discovery.stop()
         await controller.stop()
 
     @kopf.on.probe(registry=handlers, id="workers")
@@ -45,8 +55,15 @@ def registry(controller: Controller) -> kopf.OperatorRegistry:
         if namespace and owner:
             controller.note(namespace, owner)
 
-    for kind in (*CHILD_KINDS, POD):
+    for kind in _WATCHED:
         kopf.on.event(*_selector(kind.api_version), kind.plural, registry=handlers)(child_changed)
+
+    async def offer_changed(spec: kopf.Spec, **_: Any) -> None:
+        if spec.get("group") in OPTIONAL_GROUPS:
+            discovery.note()
+
+    for definition in _DEFINITIONS:
+        kopf.on.event(*definition, registry=handlers)(offer_changed)
     return handlers
 
 
@@ -54,7 +71,7 @@ def settings() -> kopf.OperatorSettings:
     """kopf's own settings: alone, and watching only what is ours."""
     result = kopf.OperatorSettings()
     result.peering.standalone = True
-    for kind in (*CHILD_KINDS, POD):
+    for kind in _WATCHED:
         key = (*_selector(kind.api_version), kind.plural)
         result.watching.label_selectors[key] = f"{MANAGED_BY_LABEL}={MANAGER}"
     return result

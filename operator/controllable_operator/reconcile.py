@@ -6,7 +6,8 @@ from typing import Any
 
 from controllable_operator.api import API_VERSION, KIND, ControllableModel, Status
 from controllable_operator.apply import apply
-from controllable_operator.client import MODEL, POD, Client
+from controllable_operator.client import Client
+from controllable_operator.cluster import Cluster
 from controllable_operator.desired import desired
 from controllable_operator.desired.common import label_selector, selector_labels
 from controllable_operator.desired.deployment import template_hash
@@ -19,6 +20,7 @@ from controllable_operator.errors import (
     OperatorError,
 )
 from controllable_operator.events import event_for, post
+from controllable_operator.kinds import MODEL, POD
 from controllable_operator.metrics import WRITES
 from controllable_operator.pods import reports
 from controllable_operator.settings import Settings
@@ -30,7 +32,9 @@ logger = logging.getLogger(__name__)
 _TOLD_AFTER = 3
 
 
-def reconcile(client: Client, settings: Settings, namespace: str, name: str, failures: int = 0) -> None:
+def reconcile(
+    client: Client, settings: Settings, cluster: Cluster, namespace: str, name: str, failures: int = 0
+) -> None:
     """Bring the children and the status of one model in line with its spec and with what is so.
 
     Deleting needs nothing from here: the children name the model as their owner, and the garbage collector
@@ -44,20 +48,22 @@ def reconcile(client: Client, settings: Settings, namespace: str, name: str, fai
         return
     try:
         # If not even this can be read no status can be written either. The CRD keeps that from happening.
-        _reconcile(client, settings, ControllableModel.parse(manifest), failures)
+        _reconcile(client, settings, cluster, ControllableModel.parse(manifest), failures)
     except NotFound as error:
         logger.info("%s/%s goes away: %s", namespace, name, error)
 
 
-def _reconcile(client: Client, settings: Settings, model: ControllableModel, failures: int) -> None:
+def _reconcile(
+    client: Client, settings: Settings, cluster: Cluster, model: ControllableModel, failures: int
+) -> None:
     namespace, name = model.metadata.namespace, model.metadata.name
     children: dict[tuple[str, str], dict[str, Any]] = {}
     wanted_hash: str | None = None
     error: OperatorError | None = None
     try:
-        wanted = desired(model, settings)
+        wanted = desired(model, settings, cluster)
         wanted_hash = next(template_hash(m["spec"]["template"]) for m in wanted if m["kind"] == "Deployment")
-        children = apply(client, model, wanted)
+        children = apply(client, model, wanted, cluster.kinds)
     except OperatorError as failure:
         if not _belongs_into_status(failure, failures):
             raise

@@ -19,7 +19,7 @@ class World:
     """A model, what it wants, and what exists."""
 
     def __init__(self, model: ControllableModel, settings: Settings) -> None:
-        self.model, self.wanted = model, desired(model, settings)
+        self.model, self.wanted = model, desired(model, settings, Cluster())
         self.live = {key_of(manifest): copy.deepcopy(stamped(manifest)) for manifest in self.wanted}
         for index, manifest in enumerate(self.live.values()):
             manifest["metadata"]["uid"] = f"child-{index}"

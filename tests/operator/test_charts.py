@@ -69,7 +69,10 @@ def test_the_role_lets_the_operator_write_children_and_statuses_only() -> None:
         for resource in rule["resources"]
         if writes & set(rule["verbs"])
     }
-    children = ("deployments", "services", "configmaps", "networkpolicies")
+    children = (
+        *("deployments", "services", "configmaps", "networkpolicies", "poddisruptionbudgets"),
+        *("horizontalpodautoscalers", "podmonitors", "prometheusrules", "scaledobjects"),
+    )
     assert allowed == {child: {"create", "patch", "delete"} for child in children} | {
         "controllablemodels/status": {"patch"},
         "controllablemodels/finalizers": {"update"},

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cluster_fixtures import PAUSE, Kubectl, OperatorProcess, eventually
 from controllable_operator.client import Client
+from controllable_operator.cluster import Cluster
 from controllable_operator.metrics import WRITES
 from controllable_operator.reconcile import reconcile
 from controllable_operator.settings import Settings
@@ -192,7 +193,7 @@ def test_while_nothing_changes_nothing_is_written(serving: Kubectl, spec: dict[s
     eventually(settled)
     before, written = versions(), writes()
     for _ in range(20):
-        reconcile(client, settings, serving.namespace, "nano")
+        reconcile(client, settings, Cluster(), serving.namespace, "nano")
     assert versions() == before
     assert writes() == written  # an apply that changes nothing leaves the version as it is
 

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 from controllable_inference.serving.liveness import PATIENCE
 from controllable_operator.api import ControllableModel
+from controllable_operator.cluster import Cluster
 from controllable_operator.desired import desired
 from controllable_operator.desired.common import ENGINE_CONFIG_HASH, TEMPLATE_HASH
 from controllable_operator.desired.config_map import engine_config
@@ -25,7 +26,7 @@ ENGINE_SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/engine.schema.j
 @pytest.fixture
 def build(make_model: MakeModel, settings: Settings) -> Callable[..., dict[str, Any]]:
     """All children of a model by kind."""
-    return lambda **spec: {child["kind"]: child for child in desired(make_model(**spec), settings)}
+    return lambda **spec: {child["kind"]: child for child in desired(make_model(**spec), settings, Cluster())}
 
 
 def pod_of(children: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def env_of(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_pods_need_is_applied_before_the_pods(make_model: MakeModel, settings: Settings) -> None:
-    kinds = [child["kind"] for child in desired(make_model(), settings)]
+    kinds = [child["kind"] for child in desired(make_model(), settings, Cluster())]
     assert kinds == ["ConfigMap", "NetworkPolicy", "Service", "Deployment"]
 
 
@@ -59,7 +60,7 @@ def test_every_child_is_labelled_and_owned_by_its_model(build: Any) -> None:
 
 
 def test_building_twice_gives_the_same(make_model: MakeModel, settings: Settings) -> None:
-    assert desired(make_model(), settings) == desired(make_model(), settings)
+    assert desired(make_model(), settings, Cluster()) == desired(make_model(), settings, Cluster())
 
 
 # --- engine.json --------------------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ def test_a_model_without_an_image_takes_the_operators(build: Any) -> None:
 
 def test_without_any_image_the_spec_is_invalid_and_says_how_to_name_one(make_model: MakeModel) -> None:
     with pytest.raises(InvalidSpec, match=r"spec\.serving\.image"):
-        desired(make_model(), Settings(runtime_image=""))
+        desired(make_model(), Settings(runtime_image=""), Cluster())
 
 
 # --- where the weights come from ----------------------------------------------------------------------------

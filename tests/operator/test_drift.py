@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from controllable_operator.api import ControllableModel
+from controllable_operator.cluster import Cluster
 from controllable_operator.desired import desired
 from controllable_operator.drift import APPLIED_HASH, needs_write, stamped
 from controllable_operator.settings import Settings
@@ -17,7 +18,7 @@ Change = Callable[[dict[str, Any]], None]
 
 @pytest.fixture
 def children(make_model: Callable[..., ControllableModel], settings: Settings) -> dict[str, dict[str, Any]]:
-    return {child["kind"]: stamped(child) for child in desired(make_model(), settings)}
+    return {child["kind"]: stamped(child) for child in desired(make_model(), settings, Cluster())}
 
 
 def live(wanted: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from controllable_operator.api import API_VERSION, KIND
-from controllable_operator.client import MODEL, Kind
+from controllable_operator.cluster import Cluster
 from controllable_operator.errors import ApiError, Forbidden, NotFound
+from controllable_operator.kinds import MODEL, Kind
 from controllable_operator.reconcile import reconcile
 from controllable_operator.settings import Settings
 
@@ -46,7 +47,7 @@ class Refusing:
 
 
 def attempt(server: Refusing, failures: int, settings: Settings) -> None:
-    reconcile(server, settings, "test", "nano", failures)  # type: ignore[arg-type]
+    reconcile(server, settings, Cluster(), "test", "nano", failures)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

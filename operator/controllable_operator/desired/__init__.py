@@ -3,6 +3,7 @@
 from typing import Any
 
 from controllable_operator.api import ControllableModel
+from controllable_operator.cluster import Cluster
 from controllable_operator.desired.config_map import config_map
 from controllable_operator.desired.deployment import deployment
 from controllable_operator.desired.network_policy import network_policy
@@ -12,7 +13,7 @@ from controllable_operator.settings import Settings
 Manifest = dict[str, Any]
 
 
-def desired(model: ControllableModel, settings: Settings) -> list[Manifest]:
+def desired(model: ControllableModel, settings: Settings, cluster: Cluster) -> list[Manifest]:
     """All children of `model`, in the order in which they are to be applied.
 
     What pods need is there before the pods: their configuration, and the policy that guards them.

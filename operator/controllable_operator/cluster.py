@@ -1,0 +1,20 @@
+"""What the cluster offers beyond Kubernetes itself."""
+
+from dataclasses import dataclass
+
+from controllable_operator.kinds import Kind
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What is served, as a value.
+
+    kinds: those of `OPTIONAL_CHILD_KINDS` that are. custom_metrics: whether autoscalers get pods' metrics.
+    """
+
+    kinds: frozenset[Kind] = frozenset()
+    custom_metrics: bool = False
+
+    def has(self, *kinds: Kind) -> bool:
+        """Whether all of these are served."""
+        return self.kinds.issuperset(kinds)

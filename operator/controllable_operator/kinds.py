@@ -1,0 +1,48 @@
+"""The kinds of objects that the operator reads and writes, and where the API server has them."""
+
+from dataclasses import dataclass
+
+from controllable_operator.api import API_VERSION, PLURAL
+from controllable_operator.api import KIND as MODEL_KIND
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A namespaced kind and where the API server has it."""
+
+    api_version: str
+    name: str
+    plural: str
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """URL path of the collection, of one object, or of its subresource; all namespaces if None."""
+        root = "/apis/" if "/" in self.api_version else "/api/"
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        tail = "".join(f"/{part}" for part in (self.plural, name, subresource) if part)
+        return f"{root}{self.api_version}{scope}{tail}"
+
+
+MODEL = Kind(API_VERSION, MODEL_KIND, PLURAL)
+POD = Kind("v1", "Pod", "pods")
+EVENT = Kind("v1", "Event", "events")
+
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SERVICE = Kind("v1", "Service", "services")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+CHILD_KINDS = (CONFIG_MAP, SERVICE, NETWORK_POLICY, DEPLOYMENT, DISRUPTION_BUDGET, AUTOSCALER)
+
+# Kinds of others, which a cluster has or has not, today or tomorrow (see cluster.py).
+POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
+PROMETHEUS_RULE = Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+OPTIONAL_CHILD_KINDS = (POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT)
+
+_BY_NAME = {kind.name: kind for kind in (*CHILD_KINDS, *OPTIONAL_CHILD_KINDS)}
+
+
+def child_kind(manifest: dict[str, object]) -> Kind:
+    """The kind of a child's manifest."""
+    return _BY_NAME[str(manifest["kind"])]
