@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from controllable_operator.api import ControllableModel
 from controllable_operator.apply import Plan, key_of, plan
+from controllable_operator.cluster import Cluster
 from controllable_operator.desired import desired
 from controllable_operator.drift import stamped
 from controllable_operator.errors import NameConflict
