@@ -53,7 +53,7 @@ def test_unknown_settings_are_refused():
 def test_settings_accept_what_the_committed_schema_accepts():
     schema = json.loads((Path(__file__).parents[2] / "schemas" / "engine.schema.json").read_text())
     control = schema["properties"]["control"]["properties"]
-    for part in ("pathPruning", "computeBudget"):
+    for part in ("pathPruning", "computeBudget", "policy"):
         fields = {
             f.alias for f in ControlSettings.model_fields[_snake(part)].annotation.model_fields.values()
         }

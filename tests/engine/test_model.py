@@ -106,6 +106,17 @@ def test_the_operators_settings_bind(controlled):
         assert max(p.tokens for p in result.paths) <= 16
 
 
+def test_a_policy_that_is_turned_off_is_not_even_read(controlled):
+    written = json.loads((controlled / "control.json").read_text())
+    foreign = {"hidden_dim": 8, "state": ["of a later version"], "actions": ["stop"], "start_paths": 3}
+    (controlled / "control.json").write_text(json.dumps(written | {"policy": foreign | {"at_once": 6}}))
+    with pytest.raises(ControlConfigError, match="of a later version"):
+        ControllableInference.from_pretrained(controlled, engine=SMALL)
+    off = {"policy": {"enabled": False}}
+    with ControllableInference.from_pretrained(controlled, control=off, engine=SMALL) as model:
+        assert model.generate("1+2=", seed=1).paths
+
+
 def test_effort_none_skips_the_thinking(controlled):
     with ControllableInference.from_pretrained(controlled, engine=SMALL) as model:
         fast = model.generate(

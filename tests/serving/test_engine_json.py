@@ -72,7 +72,7 @@ def test_what_a_manifest_says_wins_over_defaults_field_by_field():
         ({"modle": {}}, "spec.modle"),
         ({"control": {"pathPruning": {"maxPaths": 0}}}, "control.pathPruning.maxPaths"),
         ({"control": {"pathPruning": {"threshold": 0.3}}}, "control.pathPruning.threshold"),
-        ({"control": {"policy": {}}}, "control.policy"),
+        ({"control": {"polizy": {}}}, "control.polizy"),
         ({"serving": {"drainTimeout": "soon"}}, "spec.serving.drainTimeout"),
         ({"serving": {"queue": {"length": 3}}}, "spec.serving.queue.length"),
         ({"control": ["x"]}, "spec.control"),

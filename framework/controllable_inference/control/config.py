@@ -158,11 +158,18 @@ class ComputeBudget(_Settings):
         return self
 
 
+class PolicySettings(_Settings):
+    """Whether a checkpoint's policy is used, if it has one."""
+
+    enabled: bool = True
+
+
 class ControlSettings(_Settings):
     """The `control` part of engine.json (the resource's spec.control). Fractions may come as strings."""
 
     path_pruning: PathPruning = PathPruning()
     compute_budget: ComputeBudget = ComputeBudget()
+    policy: PolicySettings = PolicySettings()
     trace: Literal["none", "summary", "full"] = "summary"
 
     @classmethod

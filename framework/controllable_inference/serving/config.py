@@ -52,11 +52,18 @@ class ComputeBudget(_Section):
     max_tokens: int = Field(ge=1)
 
 
+class Policy(_Section):
+    """Whether the checkpoint's own policy decides, where it has one."""
+
+    enabled: bool
+
+
 class ControlSection(_Section):
     """spec.control, verbatim."""
 
     path_pruning: PathPruning
     compute_budget: ComputeBudget
+    policy: Policy
     trace: Literal["none", "summary", "full"]
 
 

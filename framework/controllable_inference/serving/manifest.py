@@ -22,6 +22,7 @@ KIND = "ControllableModel"
 _CONTROL_DEFAULTS: dict[str, Any] = {
     "pathPruning": {"enabled": True, "maxPaths": 16, "threshold": "0.3"},
     "computeBudget": {"enabled": True, "minCoefficient": "0", "maxCoefficient": "2", "maxTokens": 1024},
+    "policy": {"enabled": True},
     "trace": "summary",
 }
 _SERVING_DEFAULTS: dict[str, Any] = {
@@ -30,7 +31,18 @@ _SERVING_DEFAULTS: dict[str, Any] = {
     "drainTimeout": "60s",
 }
 _SPEC_FIELDS = {
-    "": {"model", "control", "serving", "gpu", "replicas", "networkPolicy", "podTemplate"},
+    "": {
+        "model",
+        "control",
+        "serving",
+        "gpu",
+        "replicas",
+        "suspend",
+        "scaling",
+        "monitoring",
+        "networkPolicy",
+    }
+    | {"podTemplate"},
     "model": {"uri", "revision", "secretRef", "precision", "cache"},
     "serving": {"image", "maxConcurrentRequests", "queue", "drainTimeout", "resources"},
     "serving.queue": {"size", "timeout"},

@@ -1,6 +1,6 @@
 """Typed `serving.controllable.dev/v1alpha1`: the only place where the resource's fields are defined."""
 
-from controllable_operator.api.control import ComputeBudget, Control, PathPruning
+from controllable_operator.api.control import ComputeBudget, Control, PathPruning, Policy
 from controllable_operator.api.gpu import Gpu
 from controllable_operator.api.model_source import ModelSource, SecretRef
 from controllable_operator.api.network_policy import NetworkPolicy, Peer
@@ -32,6 +32,7 @@ __all__ = [
     "NetworkPolicy",
     "PathPruning",
     "Peer",
+    "Policy",
     "Queue",
     "Resources",
     "SecretRef",

@@ -67,8 +67,20 @@ class ComputeBudget(ApiModel):
     )
 
 
+class Policy(ApiModel):
+    """The learned policy, which decides while a request runs: think on, open more paths, or vote."""
+
+    enabled: bool = Field(
+        default=True,
+        description=(
+            "enabled uses the policy that a checkpoint brings along; one without a policy does without. "
+            "Off, the gate and the budget alone decide."
+        ),
+    )
+
+
 class Control(ApiModel):
-    """Both mechanisms, and what is told about them."""
+    """The mechanisms, and what is told about them."""
 
     path_pruning: PathPruning = Field(
         default=PathPruning(), description="pathPruning drops reasoning paths that are not worth finishing."
@@ -76,6 +88,10 @@ class Control(ApiModel):
     compute_budget: ComputeBudget = Field(
         default=ComputeBudget(),
         description="computeBudget decides how many paths and tokens a request is worth.",
+    )
+    policy: Policy = Field(
+        default=Policy(),
+        description="policy decides, while a request runs, whether more thinking is worth its price.",
     )
     trace: Literal["none", "summary", "full"] = Field(
         default="summary",
