@@ -385,12 +385,23 @@ train.command(
     """,
 )(_train_command("budget"))
 train.command(
+    "policy",
+    help="""Train the policy, which says when another path is worth its tokens; everything else stays.
+
+    It learns beside the gate and the budget predictor that are there: train those first. Some minutes, as
+    several policies are trained for different rewards; the one that spends least at the accuracy of a vote
+    among all paths is kept.
+
+    Example: `controllable-inference train policy ./my-model --problems mine.jsonl`
+    """,
+)(_train_command("policy"))
+train.command(
     "all",
     help="""Train all parts, in the order in which they build on each other.
 
     Example: `controllable-inference train all models/nano --task examples.gcd_task:task --output ./control`
     """,
-)(_train_command("gate", "budget"))
+)(_train_command("gate", "budget", "policy"))
 
 
 @app.command()
@@ -401,7 +412,7 @@ def train_nano(
     ),
     threads: Annotated[int, typer.Option(help="CPU threads; two on shared cores are slower than one.")] = 1,
 ) -> None:
-    """Train the nano reasoner, its gate and its budget predictor from nothing (about an hour).
+    """Train the nano reasoner and its control from nothing (about an hour).
 
     Example: `controllable-inference train-nano --output ./my-nano`
     """

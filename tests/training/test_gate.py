@@ -47,7 +47,7 @@ def test_the_pairwise_loss_compares_paths_of_one_problem_only():
 
 
 def test_a_gate_learns_to_tell_paths_of_one_problem_apart_and_takes_raw_features():
-    gate, _ = train_gate(problems(80, 1), problems(20, 2), GateRecipe(steps=300))
+    gate, _ = train_gate(problems(80, 1), problems(20, 2), GateRecipe(steps=300), 0)
     for figures in discrimination(gate, problems(30, 3)).values():
         assert figures["within"] > 0.9
         assert figures["pooled"] > 0.9
@@ -56,7 +56,7 @@ def test_a_gate_learns_to_tell_paths_of_one_problem_apart_and_takes_raw_features
 
 
 def test_calibrated_scores_mean_what_they_say():
-    gate, _ = train_gate(problems(60, 1), problems(20, 2), GateRecipe(steps=150))
+    gate, _ = train_gate(problems(60, 1), problems(20, 2), GateRecipe(steps=150), 0)
     mapping = calibrate(gate, problems(100, 4), min_steps=1)
     assert list(mapping.y) == sorted(mapping.y)
     told, came = [], []

@@ -10,9 +10,8 @@ import pytest
 import torch
 from controllable_inference import ControllableInference
 from controllable_inference.control.baselines import SingleSample
-from controllable_inference.control.config import CONTROL_FILE, ControlConfig, ControlSettings, PolicyConfig
+from controllable_inference.control.config import CONTROL_FILE, ControlConfig, ControlSettings
 from controllable_inference.control.load import load_controller
-from controllable_inference.control.policy import ACTIONS, STATE, PolicyNet
 from controllable_inference.engine.engine import EngineConfig
 from controllable_inference.errors import ControlConfigError
 from controllable_inference.evaluation.problems import Split
@@ -22,6 +21,7 @@ from controllable_inference.training.base import BaseRecipe
 from controllable_inference.training.budget import BudgetRecipe
 from controllable_inference.training.gate import GateRecipe
 from controllable_inference.training.pipeline import Options, Part, TrainingError
+from controllable_inference.training.policy import PolicyRecipe, PPORecipe
 from controllable_inference.training.progress import Progress
 from controllable_inference.training.rollouts import RecordingError, Sampling, record
 from controllable_inference.training.shards import Shards, model_digest
@@ -30,7 +30,7 @@ from rich.console import Console
 from talker import talker
 from tiny_engines import make_engine, make_tokenizer, save_checkpoint
 
-PARTS = [Part.GATE, Part.BUDGET]
+PARTS = list(Part)
 OPTIONS = Options(Sampling(paths=4, fast_paths=2, token_cap=24), problems=20, recall=0.6)
 
 
@@ -40,6 +40,8 @@ def _small(monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setattr(control, "GateRecipe", partial(GateRecipe, steps=50))
     monkeypatch.setattr(control, "BudgetRecipe", partial(BudgetRecipe, steps=50))
+    ppo = PPORecipe(steps=256, rows=16, moments=4, batch=32, epochs=1, checks=2, orders=1)
+    monkeypatch.setattr(control, "PolicyRecipe", partial(PolicyRecipe, ppo=ppo, trials=2))
 
 
 def sums(count=150, answer="1"):
@@ -100,9 +102,9 @@ def test_a_file_of_problems_makes_a_control_that_loads_and_prunes(model, work, t
     with ControllableInference.from_pretrained(model) as served:
         results = [served.generate(f"{n}+1=", budget=1.0, seed=n) for n in range(200, 220)]
     paths = [path for result in results for path in result.paths]
-    assert {path.reason for path in paths if path.fate == "pruned"} == {"gate"}
+    assert {path.reason for path in paths if path.fate == "pruned"} <= {"gate", "policy"}
     assert len({path.score for path in paths}) > 3  # scores tell paths apart
-    assert all(result.usage.paths_started == 4 for result in results)
+    assert all(1 <= result.usage.paths_started <= 4 for result in results)
 
 
 def test_control_json_tells_where_it_came_from(trained):
@@ -116,7 +118,8 @@ def test_control_json_tells_where_it_came_from(trained):
     assert set(config.data["versions"]) == {"controllable-inference", "torch", "transformers"}
     assert config.data["gate_recipe"]["steps"] == 50
     assert 0 < validation["single_sample_accuracy"] < 1
-    assert {"full_voting", "gate_only", "gate_and_budget"} <= set(validation["replay"])
+    assert {"full_voting", "gate_only", "gate_and_budget", "policy"} <= set(validation["replay"])
+    assert config.data["policy_recipe"]["trials"] == len(config.figures["policy"]["tried"]) == 2
     assert "test" not in config.figures
 
 
@@ -161,27 +164,30 @@ def test_each_part_is_trained_alone_and_keeps_the_other(trained, work):
     assert config.gate.promised_probability != before.gate.promised_probability
     assert (trained / "budget.safetensors").read_bytes() == weights
     assert "now `train budget` too" in said
+    assert "now `train policy` too" in said
     assert "gate_and_budget" in config.figures["validation"]["replay"]
 
     gate = config.gate
     config, said = train(trained, work, [Part.BUDGET])
     assert config.gate == gate
-    assert "too" not in said
+    assert "train budget" not in said
 
 
-def test_a_policy_stays_until_all_that_it_rests_on_is_new(trained, work):
-    net = PolicyNet(len(STATE), 4)
-    net.save(trained / "policy.safetensors")
-    policy = PolicyConfig(
-        hidden_dim=4, state=list(STATE), actions=list(ACTIONS), start_paths=2, at_once=4, checkpoints=[2]
-    )
-    ControlConfig.load(trained).model_copy(update={"policy": policy}).save(trained)
-    config, said = train(trained, work, [Part.GATE])
-    assert config.policy == policy
-    assert "policy" in said
-    load_controller(trained, config, ControlSettings(), hidden_size=32, thinks=True)
-    config, _ = train(trained, work)
-    assert config.policy is None
+def test_a_policy_is_trained_beside_the_parts_that_are_there(trained, work):
+    before = ControlConfig.load(trained)
+    weights = {name: (trained / name).read_bytes() for name in ("gate.safetensors", "budget.safetensors")}
+    (trained / "policy.safetensors").unlink()
+    config, _ = train(trained, work, [Part.POLICY])
+    assert (config.gate, config.budget) == (before.gate, before.budget)
+    assert {name: (trained / name).read_bytes() for name in weights} == weights
+    assert config.policy == before.policy  # the same seed, the same policy
+    controller = load_controller(trained, config, ControlSettings(), hidden_size=32, thinks=True)
+    assert controller.policy is not None
+
+
+def test_a_policy_without_a_gate_is_refused(model, work):
+    with pytest.raises(TrainingError, match="no gate: train gate first"):
+        train(model, work, [Part.POLICY])
 
 
 def test_a_budget_can_do_without_a_gate(model, work):
@@ -200,6 +206,7 @@ def test_output_goes_elsewhere_with_all_that_is_kept(trained, work, tmp_path):
         "budget.safetensors",
         CONTROL_FILE,
         "gate.safetensors",
+        "policy.safetensors",
     ]
     load_controller(output, config, ControlSettings(), hidden_size=32, thinks=True)
 
@@ -458,11 +465,12 @@ def test_a_card_can_be_written_from_what_training_leaves(trained):
         "base_recipe": asdict(BaseRecipe()),
         "base_cost": {"tokens": 2e6, "learned_tokens": 1e6, "wall_seconds": 60, "cpu_seconds": 30},
         "parameters": 1_500_000,
-        "seconds": {"recordings": 120},
+        "seconds": {"recordings": 120, "control": 60},
         "versions": {**config.data["versions"], "reasoning-gym": "0.1.25"},
     }
     written = card.render(data, config.model_dump(), config.figures)
     assert "problems of the validation split" in written
     accuracy = config.figures["validation"]["replay"]["gate_only"]["accuracy"]
     assert f"| gate only | {accuracy:.1%} |" in written
+    assert "2 settings tried" in written
     assert "1,500,000 parameters" in written

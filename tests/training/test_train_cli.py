@@ -3,12 +3,15 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from controllable_inference import ControllableInference
 from controllable_inference.cli import main
 from controllable_inference.control.config import CONTROL_FILE, ControlConfig
-from controllable_inference.training import command
+from controllable_inference.training import command, control
+from controllable_inference.training.policy import PolicyRecipe, PPORecipe
 from controllable_inference.training.task import PER_CELL, Task, TaskProblem
 
 SMALL = ["--problems-per-split", "20", "--paths", "4", "--max-tokens", "24", "--recall", "0.6"]
@@ -40,13 +43,16 @@ def problems(tmp_path):
     return file
 
 
-def test_one_command_trains_everything_from_a_file_of_problems(run, model, problems, tmp_path):
+def test_one_command_trains_everything_from_a_file_of_problems(run, model, problems, tmp_path, monkeypatch):
+    quick = PolicyRecipe(ppo=PPORecipe(steps=256, rows=16, moments=4, batch=32, epochs=1), trials=1)
+    monkeypatch.setattr(control, "PolicyRecipe", partial(replace, quick))
     status, said = run("train", "all", model, "--problems", problems, "--work", tmp_path / "work", *SMALL)
     assert status == 0, said
     assert f"written: {model / CONTROL_FILE}" in said
     config = ControlConfig.load(model)
     assert config.gate is not None
     assert config.budget is not None
+    assert config.policy is not None
     assert config.budget.base_paths == 4
     with ControllableInference.from_pretrained(model) as served:
         result = served.generate("7+1=", budget=1.0, seed=1)
@@ -124,7 +130,7 @@ def test_the_suite_is_made_as_large_as_is_asked_for(monkeypatch):
     assert set(asked[1].values()) == {240 // 24 + (240 % 24 > 0)}
 
 
-@pytest.mark.parametrize("part", ["gate", "budget", "all"])
+@pytest.mark.parametrize("part", ["gate", "budget", "policy", "all"])
 def test_help_says_what_is_trained_and_gives_an_example(run, part):
     status, said = run("train", part, "--help")
     assert status == 0

@@ -44,6 +44,11 @@ STATISTICS = (
     *AGREEMENT,
 )
 RANK = STATISTICS.index("rank")
+_OWN = STATISTICS[: STATISTICS.index("relative_logprob")]
+GATE_FEATURES = ("boundary_hidden[*]", "step_mean_hidden[*]", *_OWN)
+"""What a gate is trained on: the path by itself. The other statistics compare it with those beside it, which
+is something else for two paths than for sixteen, and a score has to mean the same however many run.
+"""
 
 
 def feature_dim(model_hidden_size: int) -> int:

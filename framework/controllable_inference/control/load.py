@@ -57,7 +57,7 @@ def load_controller(
         min_steps=gate.min_steps if gate else 2,
         weight=_promise(gate).probability_of if gate else None,
         predictor=predictor,
-        policy=_load_policy(folder, config.policy) if config and gate and config.policy else None,
+        policy=load_policy(folder, config.policy) if config and gate and config.policy else None,
     )
 
 
@@ -116,7 +116,8 @@ def _load_budget(folder: Path, config: BudgetConfig, hidden_size: int) -> Budget
     return BudgetPredictor.load(folder / config.weights, config.input_dim, config.hidden_dim)
 
 
-def _load_policy(folder: Path, config: PolicyConfig) -> Policy:
+def load_policy(folder: Path, config: PolicyConfig) -> Policy:
+    """Raises ControlConfigError when it was trained for another version, or its weights don't fit."""
     for field, named, known in (("state", config.state, STATE), ("actions", config.actions, ACTIONS)):
         if foreign := [name for name in named if name not in known]:
             raise ControlConfigError(

@@ -1,6 +1,7 @@
 """Whole generated paths of a problem, kept so that controllers can be replayed and gates be trained."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ class PathRecord:
     """One path that nobody interrupted.
 
     tokens: how many it took, its end included. boundaries: tokens generated at the end of each step.
-    features (steps, feature_dim): what a gate sees at each boundary, features.STATISTICS in the last columns.
+    features (steps, feature_dim): the path at each boundary; `with_columns` leaves what a gate reads of it.
     right: the verifier's word. text: all that it wrote.
     """
 
@@ -55,6 +56,15 @@ class ProblemRecord:
     def fast_pass_rate(self) -> float:
         """Share of fast paths that end right; 0 without any, as of a model that has no thinking to skip."""
         return sum(path.right for path in self.fast) / max(1, len(self.fast))
+
+
+def with_columns(records: Sequence[ProblemRecord], columns: Sequence[int]) -> list[ProblemRecord]:
+    """The same records with only these columns of their features, in this order (`features.select`)."""
+
+    def cut(paths: list[PathRecord]) -> list[PathRecord]:
+        return [replace(path, features=path.features[:, list(columns)]) for path in paths]
+
+    return [replace(record, paths=cut(record.paths), fast=cut(record.fast)) for record in records]
 
 
 def save(records: list[ProblemRecord], path: Path) -> None:

@@ -43,6 +43,7 @@ def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any]
         wall=cost["wall_seconds"] / 60,
         cpu=cost["cpu_seconds"] / 60,
         recordings=data["seconds"]["recordings"] / 60,
+        control=data["seconds"]["control"] / 60,
         gate_problems=data["recordings"]["problems"]["gate"],
         calibration_problems=data["recordings"]["problems"]["calibration"],
         promised=gate["promised_probability"],
@@ -52,6 +53,7 @@ def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any]
         least_slow=LEAST_SLOW,
         base_paths=budget["base_paths"],
         base_tokens=budget["base_tokens"],
+        **_policy(config["policy"], figures["policy"]),
         split=split,
         replayed=replayed["problems"],
         single=replayed["single_sample_accuracy"],
@@ -70,6 +72,22 @@ def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any]
         ),
         bound=1 - 0.98 * replayed["single_sample_accuracy"],
     )
+
+
+def _policy(config: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of the policy, and of the reward's weights that were tried first."""
+    article, best, full = figures["tried"][0], figures["validation"], figures["validation_full_vote"]
+    return {
+        **figures["reward"],
+        "trials": len(figures["tried"]),
+        "start_paths": config["start_paths"],
+        "at_once": config["at_once"],
+        **{
+            f"{name}_{figure}": found[figure]
+            for name, found in (("article", article), ("policy", best), ("full", full))
+            for figure in ("accuracy", "tokens")
+        },
+    }
 
 
 def _cell(row: dict[str, float], column: str) -> str:

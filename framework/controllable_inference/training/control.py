@@ -1,10 +1,10 @@
-"""From recordings to control.json: train gate and budget, calibrate, and choose when to be fast.
+"""From recordings to control.json: train gate, budget and policy, calibrate, and choose when to be fast.
 
 What is chosen is chosen on the validation split by replay; the test split is only ever reported on.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,12 @@ from controllable_inference.control.calibration import Calibration, Promise, rec
 from controllable_inference.control.config import (
     BudgetConfig,
     CalibrationConfig,
-    ControlConfig,
-    FeatureConfig,
     GateConfig,
+    PolicyConfig,
 )
 from controllable_inference.control.controller import Controller, GatedController, confidence_rank
-from controllable_inference.control.features import feature_names
 from controllable_inference.control.gate import PathGate
+from controllable_inference.control.policy import Policy
 from controllable_inference.evaluation.metrics import auc, spearman
 from controllable_inference.evaluation.records import ProblemRecord
 from controllable_inference.evaluation.replay import Replayed, replay
@@ -36,6 +35,7 @@ from controllable_inference.training.gate import (
     lowest_scores,
     train_gate,
 )
+from controllable_inference.training.policy import PolicyRecipe, TrainedPolicy, train_policy
 from controllable_inference.training.rollouts import PATHS, TOKEN_CAP
 
 THRESHOLD = 0.3
@@ -107,12 +107,24 @@ class BudgetPart:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Gate, budget predictor, and the configuration that goes with them."""
+class PolicyPart:
+    """A policy, and the score up to which the gate prunes under it."""
 
-    gate: PathGate
-    budget: BudgetPredictor
-    config: ControlConfig
+    policy: Policy
+    threshold: float
+
+    def config(self) -> PolicyConfig:
+        outlay = self.policy.outlay
+        return PolicyConfig(
+            hidden_dim=self.policy.net.hidden_dim,
+            state=list(self.policy.names),
+            actions=list(self.policy.actions),
+            start_paths=outlay.start_paths,
+            at_once=outlay.at_once,
+            checkpoints=list(outlay.checkpoints),
+            fast_below=outlay.fast_below,
+            threshold=self.threshold,
+        )
 
 
 def rule(fast_threshold: float, setting: Setting) -> BudgetRule:
@@ -146,37 +158,19 @@ def replay_all(records: Sequence[ProblemRecord], controller: Controller) -> list
     return [replay(record, controller) for record in records]
 
 
-def train_control(
-    train: list[ProblemRecord],
-    validation: list[ProblemRecord],
-    calibration: list[ProblemRecord],
-    say: Callable[[str], None],
-) -> Trained:
-    """Everything that control.json describes."""
-    setting = Setting()
-    gate = train_gate_part(train, validation, calibration, setting, say)
-    budget = train_budget_part(gate, train, validation, setting, say)
-    config = ControlConfig(
-        step_delimiters=["\n"],
-        think_end="</think>",
-        fast_prefix="</think>",
-        features=FeatureConfig(names=feature_names()),
-        gate=gate.config(),
-        budget=budget.config(setting),
-        data={"gate_recipe": asdict(GateRecipe()), "budget_recipe": asdict(BudgetRecipe())},
-    )
-    return Trained(gate.gate, budget.predictor, config)
-
-
 def train_gate_part(
     train: list[ProblemRecord],
     validation: list[ProblemRecord],
     calibration: list[ProblemRecord],
     setting: Setting,
+    hidden_columns: int,
     say: Callable[[str], None],
 ) -> GatePart:
-    """Train a gate, make its scores probabilities, and find the one that keeps the promised recall."""
-    gate, loss = train_gate(train, validation, GateRecipe())
+    """Train a gate, make its scores probabilities, and find the one that keeps the promised recall.
+
+    hidden_columns: see `train_gate`.
+    """
+    gate, loss = train_gate(train, validation, GateRecipe(), hidden_columns)
     say(f"gate: validation loss {loss:.4f}, {discrimination(gate, validation)}")
     part = GatePart(gate, calibrate(gate, calibration, MIN_STEPS), Promise(THRESHOLD, THRESHOLD))
     lowest = lowest_scores(part.probability, calibration, MIN_STEPS)
@@ -198,6 +192,33 @@ def train_budget_part(
     if not setting.can_be_fast:
         return BudgetPart(predictor, 0.0)
     return BudgetPart(predictor, _choose_fast_threshold(gate, predictor, validation, setting, say))
+
+
+def train_policy_part(
+    gate: GatePart,
+    budget: BudgetPart | None,
+    calibration: list[ProblemRecord],
+    validation: list[ProblemRecord],
+    setting: Setting,
+    say: Callable[[str], None],
+) -> TrainedPolicy:
+    """Train a policy beside this gate and budget predictor.
+
+    It learns from the calibration split: on problems that the gate has learned from, scores are better than
+    they will ever be again, and a policy would come to trust them too much.
+    """
+    recipe = PolicyRecipe(
+        rule=rule(budget.fast_threshold if budget else 0.0, setting), min_keep=MIN_KEEP, min_steps=MIN_STEPS
+    )
+    return train_policy(
+        calibration,
+        validation,
+        lambda features: gate.promise(gate.probability(features)),
+        budget.predictor if budget else None,
+        recipe,
+        say,
+        weight=gate.promise.probability_of,
+    )
 
 
 def gated(gate: GatePart | None, rule: BudgetRule, **options: Any) -> GatedController:
@@ -235,11 +256,11 @@ def _choose_fast_threshold(
 def figures(
     gate: GatePart | None,
     budget: BudgetPart | None,
+    policy: PolicyPart | None,
     records: list[ProblemRecord],
-    setting: Setting | None = None,
+    setting: Setting,
 ) -> dict[str, Any]:
-    """What gate and budget are worth on records they did not learn from, by replay of the same paths."""
-    setting = setting or Setting()
+    """What the parts are worth on records they did not learn from, by replay of the same paths."""
     wide = rule(0, setting)
     found: dict[str, Any] = {
         "problems": len(records),
@@ -265,6 +286,13 @@ def figures(
         }
         name = "budget_only" if gate is None else "gate_and_budget"
         systems[name] = gated(gate, rule(budget.fast_threshold, setting), predictor=budget.predictor)
+    if gate is not None and policy is not None:
+        threshold = max(THRESHOLD, policy.threshold)
+        its_rule = rule(budget.fast_threshold if budget else 0.0, setting)
+        predictor = budget.predictor if budget else None
+        systems["policy"] = gated(
+            gate, its_rule, predictor=predictor, policy=policy.policy, threshold=threshold
+        )
     replayed = {name: replay_all(records, system) for name, system in systems.items()}
     replays = {name: summary(outcomes) for name, outcomes in replayed.items()}
     solved = [number for number, outcome in enumerate(replayed["full_voting"]) if outcome.right]

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from controllable_inference.control.calibration import Calibration
-from controllable_inference.control.features import STATISTICS
 from controllable_inference.control.gate import PathGate
 from controllable_inference.evaluation.metrics import auc, within_auc
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
@@ -67,17 +66,18 @@ def pairwise_loss(logits: Tensor, outcomes: Tensor, groups: Tensor) -> Tensor:
 
 
 def train_gate(
-    train: list[ProblemRecord], validation: list[ProblemRecord], recipe: GateRecipe
+    train: list[ProblemRecord], validation: list[ProblemRecord], recipe: GateRecipe, hidden_columns: int
 ) -> tuple[PathGate, float]:
     """The gate with the lowest validation loss seen, and that loss.
 
-    Features are standardised in training; the scaling is folded into the first layer afterwards, so the
-    saved gate takes raw feature vectors.
+    hidden_columns: how many columns of the features, the first ones, are hidden states. Features are
+    standardised in training; the scaling is folded into the first layer afterwards, so the saved gate takes
+    raw feature vectors.
     """
     torch.manual_seed(recipe.seed)
     rng = random.Random(recipe.seed)
     everything = torch.cat([path.features.float() for record in train for path in record.paths])
-    hidden = slice(0, max(0, everything.shape[1] - len(STATISTICS)))
+    hidden = slice(0, hidden_columns)
     mean, scale = everything.mean(0), everything.std(0).clamp_min(1e-4)
     scale[hidden] /= recipe.hidden_scale
     gate = PathGate(everything.shape[1])

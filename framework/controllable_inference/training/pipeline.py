@@ -18,18 +18,19 @@ from controllable_inference import checkpoint
 from controllable_inference.control.baselines import SingleSample
 from controllable_inference.control.budget import BudgetPredictor
 from controllable_inference.control.config import CONTROL_FILE, ControlConfig, FeatureConfig
-from controllable_inference.control.features import feature_dim, feature_names
+from controllable_inference.control.features import GATE_FEATURES, select
 from controllable_inference.control.gate import PathGate
+from controllable_inference.control.load import load_policy
 from controllable_inference.control.policy import PolicyNet
 from controllable_inference.engine.engine import Engine, EngineConfig
 from controllable_inference.engine.prompt import PromptRenderer
 from controllable_inference.engine.vocabulary import THINK_END, Vocabulary
 from controllable_inference.errors import ControlConfigError, ControllableError
 from controllable_inference.evaluation.problems import Split
-from controllable_inference.evaluation.records import ProblemRecord
+from controllable_inference.evaluation.records import ProblemRecord, with_columns
 from controllable_inference.serving.fetch import check_model_folder, local_source
 from controllable_inference.training import control
-from controllable_inference.training.control import BudgetPart, GatePart, Setting
+from controllable_inference.training.control import BudgetPart, GatePart, PolicyPart, Setting
 from controllable_inference.training.progress import Progress
 from controllable_inference.training.rollouts import Sampling, judged, record
 from controllable_inference.training.shards import model_digest, shards_of
@@ -49,6 +50,7 @@ class Part(StrEnum):
 
     GATE = "gate"
     BUDGET = "budget"
+    POLICY = "policy"
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def train(
     if Part.GATE in parts and kept.budget is not None:
         progress.say("the fast threshold was chosen beside the gate before this one: now `train budget` too")
     if kept.policy is not None:
-        progress.say("the policy has learned beside the parts before these, and is best trained again")
+        progress.say("the policy has learned beside the parts before these: now `train policy` too")
     progress.say(f"written: {output / CONTROL_FILE}")
     return made.config
 
@@ -249,11 +251,12 @@ def check_there_is_something_to_learn(
 
 @dataclass(frozen=True)
 class Kept:
-    """Parts that are there already and stay. policy: reads the scores of whatever gate there is."""
+    """Parts that are there already and stay. features: of the gate."""
 
     gate: GatePart | None = None
     budget: BudgetPart | None = None
-    policy: PolicyNet | None = None
+    policy: PolicyPart | None = None
+    features: tuple[str, ...] = GATE_FEATURES
 
 
 def kept_parts(subject: Subject, parts: Sequence[Part]) -> Kept:
@@ -261,7 +264,7 @@ def kept_parts(subject: Subject, parts: Sequence[Part]) -> Kept:
     config, source, size = subject.config, subject.source, subject.hidden_size
     gate = config.gate if Part.GATE not in parts else None
     budget = config.budget if Part.BUDGET not in parts else None
-    policy = config.policy if set(parts) != set(Part) else None  # with all its inputs new, it is of no use
+    policy = config.policy if Part.POLICY not in parts else None
     if source is None or (gate is None and budget is None and policy is None):
         return Kept()
 
@@ -271,16 +274,12 @@ def kept_parts(subject: Subject, parts: Sequence[Part]) -> Kept:
 
     if config.data.get("model", subject.digest) != subject.digest:
         raise foreign(f"made for a model with digest {config.data['model']}, this one's is {subject.digest}")
-    width = feature_dim(size)
+    features = tuple(config.features.names) if gate is not None else GATE_FEATURES
+    width = len(select(features, size))
     if gate is not None and gate.hidden_dim != width:
         raise foreign(f"gate.hidden_dim is {gate.hidden_dim}, this model's features are {width} long")
     if budget is not None and budget.input_dim != size:
         raise foreign(f"budget.input_dim is {budget.input_dim}, this model's hidden size is {size}")
-    if gate is not None and config.features.names not in ([], feature_names()):
-        raise ControlConfigError(
-            f"{source / CONTROL_FILE}: its gate reads other features than this version makes; train it "
-            "again: train gate"
-        )
     kept_gate = kept_budget = kept_policy = None
     if gate is not None:
         kept_gate = GatePart.of(PathGate.load(source / gate.weights, width, gate.threshold), gate)
@@ -288,9 +287,8 @@ def kept_parts(subject: Subject, parts: Sequence[Part]) -> Kept:
         predictor = BudgetPredictor.load(source / budget.weights, size, budget.hidden_dim)
         kept_budget = BudgetPart(predictor, budget.fast_threshold)
     if policy is not None:
-        shape = len(policy.state), policy.hidden_dim, len(policy.actions)
-        kept_policy = PolicyNet.load(source / policy.weights, *shape)
-    return Kept(kept_gate, kept_budget, kept_policy)
+        kept_policy = PolicyPart(load_policy(source, policy), policy.threshold)
+    return Kept(kept_gate, kept_budget, kept_policy, features)
 
 
 @dataclass(frozen=True)
@@ -299,7 +297,7 @@ class Made:
 
     gate: GatePart | None
     budget: BudgetPart | None
-    policy: PolicyNet | None
+    policy: PolicyPart | None
     config: ControlConfig
 
     def save(self, output: Path) -> None:
@@ -311,7 +309,7 @@ class Made:
         if self.budget and self.config.budget:
             weights.append((self.budget.predictor, self.config.budget.weights))
         if self.policy and self.config.policy:
-            weights.append((self.policy, self.config.policy.weights))
+            weights.append((self.policy.policy.net, self.config.policy.weights))
         for part, name in weights:
             fresh = output / f"{name}.new"
             part.save(fresh)
@@ -330,13 +328,16 @@ def train_parts(
 ) -> Made:
     """Train these parts; each is made to work with the others, be they trained now or kept."""
     config, sampling = subject.config, options.sampling
-    train, validation, calibration = (recorded.splits[split] for split in LEARNED_FROM)
+    columns = select(kept.features, subject.hidden_size)
+    splits = {split: with_columns(records, columns) for split, records in recorded.splits.items()}
+    train, validation, calibration = (splits[split] for split in LEARNED_FROM)
     setting = Setting(sampling.paths, sampling.token_cap, config.think_end is not None, options.recall)
-    gate, budget = kept.gate, kept.budget
+    gate, budget, policy = kept.gate, kept.budget, kept.policy
     update: dict[str, Any] = {}
     if Part.GATE in parts:
-        gate = control.train_gate_part(train, validation, calibration, setting, progress.say)
-        update |= {"gate": gate.config(), "features": FeatureConfig(names=feature_names())}
+        hidden = 2 * subject.hidden_size
+        gate = control.train_gate_part(train, validation, calibration, setting, hidden, progress.say)
+        update |= {"gate": gate.config(), "features": FeatureConfig(names=list(kept.features))}
         if not gate.promise.probability:
             progress.say(
                 f"gate: no threshold keeps {setting.recall:.0%} of right paths on {len(calibration)} "
@@ -346,12 +347,19 @@ def train_parts(
     if Part.BUDGET in parts:
         budget = control.train_budget_part(gate, train, validation, setting, progress.say)
         update["budget"] = budget.config(setting)
-    shown = [split for split in (Split.VALIDATION, Split.TEST) if split in recorded.splits]
-    figures = {split.value: control.figures(gate, budget, recorded.splits[split], setting) for split in shown}
+    figures: dict[str, Any] = dict(config.figures)
+    if Part.POLICY in parts:
+        if gate is None:
+            raise TrainingError("a policy goes by the gate's scores, and there is no gate: train gate first")
+        trained = control.train_policy_part(gate, budget, calibration, validation, setting, progress.say)
+        policy = PolicyPart(trained.policy, trained.setting.threshold)
+        update["policy"] = policy.config()
+        figures["policy"] = trained.figures()
+    shown = [split for split in (Split.VALIDATION, Split.TEST) if split in splits]
+    figures |= {split.value: control.figures(gate, budget, policy, splits[split], setting) for split in shown}
     update["data"] = {**config.data, **_data(parts, subject, recorded, task, options)}
-    update["figures"] = {**config.figures, **figures}
-    update["policy"] = config.policy if kept.policy else None
-    return Made(gate, budget, kept.policy, config.model_copy(update=update))
+    update["figures"] = figures
+    return Made(gate, budget, policy, config.model_copy(update=update))
 
 
 def _data(
@@ -359,7 +367,11 @@ def _data(
 ) -> dict[str, Any]:
     packages = ["controllable-inference", "torch", "transformers"]
     packages += ["reasoning-gym"] if task.name == SUITE else []
-    recipes = {Part.GATE: asdict(control.GateRecipe()), Part.BUDGET: asdict(control.BudgetRecipe())}
+    recipes = {
+        Part.GATE: asdict(control.GateRecipe()),
+        Part.BUDGET: asdict(control.BudgetRecipe()),
+        Part.POLICY: asdict(control.PolicyRecipe()),
+    }
     return {
         **{f"{part}_recipe": recipes[part] for part in parts},
         "model": subject.digest,

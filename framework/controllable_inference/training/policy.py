@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.baselines import MajorityVote
 from controllable_inference.control.budget import BudgetPredictor
-from controllable_inference.control.config import PolicyConfig
 from controllable_inference.control.controller import GatedController
 from controllable_inference.control.policy import STATE, Outlay, Policy, PolicyNet
 from controllable_inference.evaluation.records import ProblemRecord
@@ -118,19 +117,6 @@ class TrainedPolicy:
     standing: Standing
     full_vote: Standing
     tried: list[dict[str, Any]] = field(default_factory=list)
-
-    def config(self) -> PolicyConfig:
-        outlay = self.policy.outlay
-        return PolicyConfig(
-            hidden_dim=self.policy.net.hidden_dim,
-            state=list(self.policy.names),
-            actions=list(self.policy.actions),
-            start_paths=outlay.start_paths,
-            at_once=outlay.at_once,
-            checkpoints=list(outlay.checkpoints),
-            fast_below=outlay.fast_below,
-            threshold=self.setting.threshold,
-        )
 
     def figures(self) -> dict[str, Any]:
         """For control.json: what was reached on validation, and whether the article's weights would do."""

@@ -53,6 +53,7 @@ class Training(VecEnv):
         self, tables: Tables, rows: int, reward: Reward, seed: int = 0, limited: float = 0.0
     ) -> None:
         space = gymnasium.spaces.Box(-np.inf, np.inf, (len(STATE),), np.float32)
+        self.render_mode = None  # stable-baselines3 asks for it, and warns without
         super().__init__(rows, space, gymnasium.spaces.Discrete(len(ACTIONS)))
         self.tables = tables
         self.reward = reward
