@@ -152,9 +152,8 @@ def test_the_openai_client_gets_a_controlled_answer(client: openai.OpenAI) -> No
     assert details is not None
     assert 0 < (details.reasoning_tokens or 0) <= completion.usage.completion_tokens
     control = (completion.model_extra or {})["controllable"]
-    assert control["paths_started"] == 16
     ends = control["paths_pruned"] + control["paths_stopped"] + control["paths_finished"]
-    assert ends == 16
+    assert ends == control["paths_started"] <= 16
     assert control["paths_pruned"] > 0
     assert control["tokens_saved"] > 0
 
