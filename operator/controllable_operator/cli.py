@@ -27,7 +27,10 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         help="serve all ControllableModels of the cluster until told to stop",
         description="Serves all ControllableModels of the cluster that it runs in, or else of KUBECONFIG.",
-        epilog="Environment: CONTROLLABLE_RUNTIME_IMAGE, the runtime image of models that name none.",
+        epilog=(
+            "Environment: CONTROLLABLE_RUNTIME_IMAGE, the runtime image of models that name none; "
+            "CONTROLLABLE_PROMETHEUS_URL, where KEDA finds Prometheus."
+        ),
     )
     run.add_argument(
         "--health-port", type=int, default=8081, help="port of /healthz, 0 for none (%(default)s)"

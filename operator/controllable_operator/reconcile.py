@@ -9,6 +9,7 @@ from controllable_operator.apply import apply
 from controllable_operator.client import Client
 from controllable_operator.cluster import Cluster
 from controllable_operator.desired import desired
+from controllable_operator.desired.autoscaler import obstacle as scaling_obstacle
 from controllable_operator.desired.common import label_selector, selector_labels
 from controllable_operator.desired.deployment import template_hash
 from controllable_operator.errors import (
@@ -23,8 +24,9 @@ from controllable_operator.events import event_for, post
 from controllable_operator.kinds import MODEL, POD
 from controllable_operator.metrics import WRITES
 from controllable_operator.pods import reports
+from controllable_operator.scaling import scaling_status
 from controllable_operator.settings import Settings
-from controllable_operator.status import build_status
+from controllable_operator.status import Verdict, build_status
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,12 @@ def _reconcile(
         if not _belongs_into_status(failure, failures):
             raise
         error = failure
+    now = datetime.now(UTC)
+    further: dict[str, Verdict] = {}
+    scaling = model.status.scaling
+    if error is None:
+        obstacle = scaling_obstacle(model, settings, cluster)
+        further["ScalingActive"], scaling = scaling_status(model, obstacle, children.values(), now)
     pods = client.list(POD, namespace, label_selector(selector_labels(name)))
     status = build_status(
         model,
@@ -75,7 +83,9 @@ def _reconcile(
         deployment=children.get(("Deployment", name)),
         pods=reports(pods),
         error=error,
-        now=datetime.now(UTC),
+        now=now,
+        further=further,
+        scaling=scaling,
     )
     _tell(client, model, status)
     if error is not None:

@@ -10,11 +10,16 @@ class Settings:
     """Settings of one operator process.
 
     runtime_image: image of models that name none; empty means that every model must name one.
+    prometheus_url: where KEDA finds Prometheus; empty means that KEDA is of no use.
     """
 
     runtime_image: str = ""
+    prometheus_url: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Settings out of CONTROLLABLE_RUNTIME_IMAGE."""
-        return cls(runtime_image=environment.get("CONTROLLABLE_RUNTIME_IMAGE", ""))
+        """Settings out of CONTROLLABLE_RUNTIME_IMAGE and CONTROLLABLE_PROMETHEUS_URL."""
+        return cls(
+            runtime_image=environment.get("CONTROLLABLE_RUNTIME_IMAGE", ""),
+            prometheus_url=environment.get("CONTROLLABLE_PROMETHEUS_URL", ""),
+        )

@@ -1,10 +1,11 @@
 """status from what was seen: (model, deployment, pods, error) in, status out. Pure."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from controllable_operator.api import Condition, ControllableModel, Status
+from controllable_operator.api import Condition, ControllableModel, ScalingStatus, Status
 from controllable_operator.desired.common import label_selector, selector_labels
 from controllable_operator.desired.service import endpoints
 from controllable_operator.errors import ApiError, OperatorError
@@ -14,9 +15,11 @@ from controllable_operator.pods import PodReport, Problem, Stage, worst
 _STALLED_ATTEMPTS = 3
 _STALLED_REASONS = {"ModelNotFound", "ModelLoadFailed"}
 
+_OF_CHILDREN = {"ScalingActive"}
+
 _WITH_DIGITS = re.compile(r"[\w-]*\d[\w-]*")
 
-_Verdict = tuple[bool, str, str]  # status, reason, message
+Verdict = tuple[bool, str, str]  # status, reason, message
 
 
 def build_status(
@@ -27,6 +30,8 @@ def build_status(
     pods: list[PodReport],
     error: OperatorError | None,
     now: datetime,
+    further: Mapping[str, Verdict] | None = None,
+    scaling: ScalingStatus | None = None,
 ) -> Status:
     """The model's status.
 
@@ -37,6 +42,8 @@ def build_status(
         pods: reports of all pods of the model, of any generation.
         error: what kept the children from being applied, None if they were.
         now: the time of this observation.
+        further: verdicts of conditions that are none of the pods', by type.
+        scaling: what the autoscaler did, None if there is none.
 
     `observedGeneration` moves only once the generation was really reconciled, or was found to be impossible.
     """
@@ -44,7 +51,7 @@ def build_status(
     problem = _worst(current) or _refused(deployment)
     stalled = _stalled(error, problem)
     ready = _ready(model, current, problem, error)
-    verdicts = {"Ready": ready, "ModelLoaded": _model_loaded(model, current)}
+    verdicts = {"Ready": ready, "ModelLoaded": _model_loaded(model, current)} | dict(further or {})
     if stalled:
         verdicts["Stalled"] = (True, ready[1], ready[2])
     reconciled = error is None or error.permanent
@@ -55,16 +62,19 @@ def build_status(
         ready_replicas=_count(pods, Stage.READY),
         selector=label_selector(selector_labels(model.metadata.name)),
         endpoints=endpoints(model),
-        conditions=_conditions(model, verdicts, now),
+        scaling=scaling,
+        conditions=[*_conditions(model, verdicts, now), *(_told_before(model, verdicts) if error else [])],
     )
 
 
 def _ready(
     model: ControllableModel, current: list[PodReport], problem: Problem | None, error: OperatorError | None
-) -> _Verdict:
-    wanted, serving = model.spec.replicas, _count(current, Stage.READY)
+) -> Verdict:
+    wanted, serving = model.spec.wanted_replicas, _count(current, Stage.READY)
     if error is not None:
         return False, error.reason, _steady(model, error)
+    if model.spec.suspend:
+        return True, "Suspended", f"stopped on purpose; without spec.suspend, {_back(model)}"
     if wanted == 0:
         return True, "ScaledToZero", "no pods are asked for; set spec.replicas to serve"
     if serving >= wanted:
@@ -76,6 +86,11 @@ def _ready(
         return False, "PodsNotReady", f"{progress}; one that did has fallen silent"
     slowest = next((stage for stage in Stage if _count(current, stage)), Stage.PENDING)
     return False, "Progressing", f"{progress}; the slowest one {slowest.value}"
+
+
+def _back(model: ControllableModel) -> str:
+    replicas = model.spec.replicas
+    return f"{replicas} pods start" if replicas > 1 else "one pod starts" if replicas else "no pod starts"
 
 
 def _steady(model: ControllableModel, error: OperatorError) -> str:
@@ -94,10 +109,10 @@ def _words(message: str) -> str:
     return _WITH_DIGITS.sub("", message)
 
 
-def _model_loaded(model: ControllableModel, current: list[PodReport]) -> _Verdict:
+def _model_loaded(model: ControllableModel, current: list[PodReport]) -> Verdict:
     if not current:
-        reason = "ScaledToZero" if model.spec.replicas == 0 else "NoPods"
-        return False, reason, "there are no pods of this generation"
+        zero = "Suspended" if model.spec.suspend else "ScaledToZero"
+        return False, "NoPods" if model.spec.wanted_replicas else zero, "there are no pods of this generation"
     if problem := _worst(current):
         return False, problem.loaded, problem.message
     for stage, reason in (
@@ -116,6 +131,8 @@ def _phase(
 ) -> str:
     if stalled:
         return "Failed"
+    if model.spec.suspend:
+        return "Suspended"
     if model.spec.replicas == 0:
         return "ScaledToZero"
     if len(pods) > len(current) and _count(pods, Stage.READY):
@@ -150,7 +167,7 @@ def _stalled(error: OperatorError | None, problem: Problem | None) -> bool:
     return problem is not None and problem.ready in _STALLED_REASONS and problem.attempts >= _STALLED_ATTEMPTS
 
 
-def _conditions(model: ControllableModel, verdicts: dict[str, _Verdict], now: datetime) -> list[Condition]:
+def _conditions(model: ControllableModel, verdicts: dict[str, Verdict], now: datetime) -> list[Condition]:
     previous = {condition.type: condition for condition in model.status.conditions or []}
     stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     conditions = []
@@ -170,6 +187,12 @@ def _conditions(model: ControllableModel, verdicts: dict[str, _Verdict], now: da
             )
         )
     return conditions
+
+
+def _told_before(model: ControllableModel, verdicts: Mapping[str, Verdict]) -> list[Condition]:
+    """What was found out about the children when they could be applied; now there is nothing to tell."""
+    told = model.status.conditions or []
+    return [condition for condition in told if condition.type in _OF_CHILDREN - set(verdicts)]
 
 
 def _count(pods: list[PodReport], stage: Stage) -> int:

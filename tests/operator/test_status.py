@@ -124,6 +124,28 @@ def test_fewer_pods_than_asked_for_are_not_ready(
     assert status.phase == "Degraded"
 
 
+def test_a_suspended_model_is_ready_on_purpose_and_says_what_comes_back(
+    observe: Callable[..., Status], make_model: MakeModel
+) -> None:
+    status = observe(model=make_model(replicas=3, suspend=True))
+    assert status.phase == "Suspended"
+    assert verdict(status) == ("True", "Suspended")
+    assert verdict(status, "ModelLoaded") == ("False", "Suspended")
+    assert "3 pods start" in str(condition(status, "Ready"))
+
+
+def test_what_was_told_of_the_children_stays_while_they_cannot_be_looked_at(
+    observe: Callable[..., Status], make_model: MakeModel
+) -> None:
+    model = make_model()
+    further = {"ScalingActive": (True, "Active", "m")}
+    before = build_status(
+        model, template_hash=None, deployment=None, pods=[], error=None, now=NOW, further=further
+    )
+    after = observe(model=model.model_copy(update={"status": before}), error=InvalidSpec("x"), now=LATER)
+    assert condition(after, "ScalingActive") == condition(before, "ScalingActive")
+
+
 def test_zero_replicas_on_purpose_is_ready(observe: Callable[..., Status], make_model: MakeModel) -> None:
     status = observe(model=make_model(replicas=0))
     assert verdict(status) == ("True", "ScaledToZero")

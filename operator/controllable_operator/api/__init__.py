@@ -13,8 +13,9 @@ from controllable_operator.api.resource import (
     ControllableModel,
     Spec,
 )
+from controllable_operator.api.scaling import Scaling, Targets
 from controllable_operator.api.serving import Queue, Resources, Serving
-from controllable_operator.api.status import Condition, Endpoints, Status
+from controllable_operator.api.status import Condition, Decision, Endpoints, ScalingStatus, Status
 
 __all__ = [
     "API_VERSION",
@@ -26,6 +27,7 @@ __all__ = [
     "Condition",
     "Control",
     "ControllableModel",
+    "Decision",
     "Endpoints",
     "Gpu",
     "ModelSource",
@@ -35,8 +37,11 @@ __all__ = [
     "Policy",
     "Queue",
     "Resources",
+    "Scaling",
+    "ScalingStatus",
     "SecretRef",
     "Serving",
     "Spec",
     "Status",
+    "Targets",
 ]

@@ -8,9 +8,10 @@ from controllable_operator.api.control import Control
 from controllable_operator.api.gpu import Gpu
 from controllable_operator.api.model_source import ModelSource
 from controllable_operator.api.network_policy import NetworkPolicy
+from controllable_operator.api.scaling import Scaling
 from controllable_operator.api.serving import Serving
 from controllable_operator.api.status import Status
-from controllable_operator.api.types import ApiModel
+from controllable_operator.api.types import ApiModel, rule, rules
 from controllable_operator.errors import InvalidSpec
 
 GROUP = "serving.controllable.dev"
@@ -33,6 +34,17 @@ class Metadata(ApiModel):
 class Spec(ApiModel):
     """What a person asks for."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.scaling.maxGPUs) || self.gpu.count <= self.scaling.maxGPUs && "
+                "self.gpu.count * self.scaling.minReplicas <= self.scaling.maxGPUs",
+                "scaling.maxGPUs must be enough for one replica, and for scaling.minReplicas of them",
+                ".scaling.maxGPUs",
+            )
+        )
+    )
+
     model: ModelSource = Field(description="model says where the weights come from.")
     control: Control = Field(
         default=Control(), description="control of the thinking: path pruning and compute budget."
@@ -47,13 +59,37 @@ class Spec(ApiModel):
         default=1,
         ge=0,
         le=1000,
-        description="replicas of the model; `kubectl scale` sets it too. 0 stops it and keeps the rest.",
+        description=(
+            "replicas of the model; `kubectl scale` sets it, and so does an autoscaler: with "
+            "spec.scaling.maxReplicas, leave it out of what is applied again and again. 0 stops the model "
+            "and keeps the rest."
+        ),
         json_schema_extra={"format": "int32"},
+    )
+    suspend: bool = Field(
+        default=False,
+        description=(
+            "suspend stops all pods and the autoscaler, and keeps everything else. Off again, the model goes "
+            "on with the replicas it had."
+        ),
+    )
+    scaling: Scaling = Field(
+        default=Scaling(), description="scaling lets an autoscaler set the replicas, within bounds."
     )
     network_policy: NetworkPolicy = Field(
         default=NetworkPolicy(),
         description="networkPolicy says who may reach the model. Default: pods of this namespace.",
     )
+
+    @property
+    def wanted_replicas(self) -> int:
+        """How many pods there should be: `replicas`, within what suspension and scaling allow."""
+        if self.suspend or self.replicas == 0:
+            return 0
+        least = self.scaling.min_replicas if self.scaling.max_replicas else 1
+        most = self.scaling.most(self.gpu.count)
+        wanted = max(self.replicas, least)
+        return wanted if most is None else min(wanted, most)
 
 
 class ControllableModel(ApiModel):

@@ -10,7 +10,10 @@ from controllable_operator.api.types import ApiModel
 class Condition(ApiModel):
     """One condition, in the form that all of Kubernetes uses."""
 
-    type: str = Field(max_length=316, description="type of the condition: Ready, ModelLoaded or Stalled.")
+    type: str = Field(
+        max_length=316,
+        description="type of the condition, such as Ready, ModelLoaded, ScalingActive or Stalled.",
+    )
     status: Literal["True", "False", "Unknown"] = Field(
         description="status of the condition: True, False or Unknown."
     )
@@ -41,6 +44,35 @@ class Endpoints(ApiModel):
     metrics: str = Field(description="metrics is where Prometheus finds the metrics of one of the pods.")
 
 
+class Decision(ApiModel):
+    """One change of the number of replicas by the autoscaler."""
+
+    signal: str = Field(
+        max_length=64,
+        description="signal that decided: waitingRequests, kvUtilisation, latencyP99 or inFlight.",
+    )
+    from_: int | None = Field(
+        default=None, alias="from", ge=0, description="from how many replicas, where that was seen."
+    )
+    to: int = Field(ge=0, description="to how many replicas.")
+    reason: str = Field(max_length=1024, description="reason for people: the signal and its target.")
+    time: str = Field(
+        description="time at which the autoscaler set the replicas.",
+        json_schema_extra={"format": "date-time"},
+    )
+
+
+class ScalingStatus(ApiModel):
+    """What the autoscaler did."""
+
+    decisions: list[Decision] | None = Field(
+        default=None,
+        max_length=5,
+        description="decisions of the autoscaler, the last five, the newest last.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+
+
 class Status(ApiModel):
     """What is known about the model's pods."""
 
@@ -53,8 +85,8 @@ class Status(ApiModel):
     phase: str | None = Field(
         default=None,
         description=(
-            "phase for people: Pending, Fetching, Loading, Ready, Updating, Degraded, Failed or "
-            "ScaledToZero. Machines read conditions."
+            "phase for people: Pending, Fetching, Loading, Ready, Updating, Degraded, Failed, ScaledToZero "
+            "or Suspended. Machines read conditions."
         ),
     )
     replicas: int | None = Field(
@@ -67,6 +99,9 @@ class Status(ApiModel):
         default=None, description="selector of the model's pods, for the scale subresource."
     )
     endpoints: Endpoints | None = Field(default=None, description="endpoints inside the cluster.")
+    scaling: ScalingStatus | None = Field(
+        default=None, description="scaling tells what the autoscaler did; absent while there is none."
+    )
     conditions: list[Condition] | None = Field(
         default=None,
         description=(
@@ -76,3 +111,7 @@ class Status(ApiModel):
         ),
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
+
+    def is_true(self, condition: str) -> bool:
+        """Whether the condition of this type is there and True."""
+        return any(c.type == condition and c.status == "True" for c in self.conditions or [])

@@ -4,6 +4,7 @@ from typing import Any
 
 from controllable_operator.api import ControllableModel
 from controllable_operator.cluster import Cluster
+from controllable_operator.desired.autoscaler import autoscaler
 from controllable_operator.desired.config_map import config_map
 from controllable_operator.desired.deployment import deployment
 from controllable_operator.desired.network_policy import network_policy
@@ -22,4 +23,11 @@ def desired(model: ControllableModel, settings: Settings, cluster: Cluster) -> l
         InvalidSpec: no pods can be made from this spec.
     """
     guard = [network_policy(model)] if model.spec.network_policy.enabled else []
-    return [config_map(model), *guard, service(model), deployment(model, settings)]
+    scaler = autoscaler(model, settings, cluster)
+    return [
+        config_map(model),
+        *guard,
+        service(model),
+        deployment(model, settings),
+        *([scaler] if scaler else []),
+    ]

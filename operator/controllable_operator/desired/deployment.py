@@ -57,7 +57,7 @@ def deployment(model: ControllableModel, settings: Settings) -> dict[str, Any]:
         "kind": "Deployment",
         "metadata": metadata(model, model.metadata.name),
         "spec": {
-            "replicas": model.spec.replicas,
+            "replicas": model.spec.wanted_replicas,
             "revisionHistoryLimit": 3,
             "progressDeadlineSeconds": 2 * STARTUP_SECONDS,
             "selector": {"matchLabels": selector_labels(model.metadata.name)},
