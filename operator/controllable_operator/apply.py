@@ -1,16 +1,18 @@
 """Make the children what they should be: write only what differs, delete what is no longer wanted."""
 
-from collections.abc import Iterable
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from controllable_operator.api import ControllableModel
 from controllable_operator.client import Client
-from controllable_operator.desired.common import label_selector, labels
-from controllable_operator.drift import needs_write, stamped
+from controllable_operator.contention import Contention, dispute, removal
+from controllable_operator.desired.common import labels
+from controllable_operator.drift import APPLIED_HASH, difference, stamped
 from controllable_operator.errors import NameConflict
-from controllable_operator.kinds import CHILD_KINDS, Kind, child_kind
+from controllable_operator.kinds import CHILD_KINDS, OPTIONAL_CHILD_KINDS, child_kind
 from controllable_operator.metrics import WRITES
+from controllable_operator.store import Store
 
 Manifest = dict[str, Any]
 Key = tuple[str, str]  # kind, name
@@ -51,7 +53,7 @@ def plan(model: ControllableModel, wanted: list[Manifest], live: dict[Key, Manif
                 f"{kind} {name} exists and does not belong to this model; it is left alone. "
                 f"Delete or rename it, or give the model another name."
             )
-        if needs_write(manifest, current):
+        if difference(manifest, current) is not None:
             # With the uid, a successor that somebody made meanwhile is refused instead of taken over.
             applies.append(
                 manifest | {"metadata": manifest["metadata"] | {"uid": current["metadata"]["uid"]}}
@@ -68,41 +70,76 @@ def plan(model: ControllableModel, wanted: list[Manifest], live: dict[Key, Manif
 
 
 def observe(
-    client: Client, model: ControllableModel, wanted: list[Manifest], served: Iterable[Kind]
+    client: Client, store: Store, model: ControllableModel, wanted: list[Manifest]
 ) -> dict[Key, Manifest]:
-    """What exists: the children by their labels, and whatever has the name of a wanted one."""
-    namespace = model.metadata.namespace
-    selector = label_selector(labels(model.metadata.name))
-    kinds = (*CHILD_KINDS, *served)
-    live = {key_of(item): item for kind in kinds for item in client.list(kind, namespace, selector)}
+    """What exists: the children, as the watches know them, and whatever has the name of a wanted one.
+
+    The watches see what carries our label. So before the first write of a child the API server is asked for
+    that name: it may be a foreign object's.
+    """
+    namespace, name = model.metadata.namespace, model.metadata.name
+    kinds = (*CHILD_KINDS, *OPTIONAL_CHILD_KINDS)
+    live = {key_of(item): item for kind in kinds for item in store.owned(kind, namespace, name)}
     for manifest in wanted:
         if key_of(manifest) not in live:
-            unlabelled = client.get(child_kind(manifest), namespace, manifest["metadata"]["name"])
+            kind = child_kind(manifest)
+            known = store.get(kind, namespace, manifest["metadata"]["name"])
+            unlabelled = known or client.get(kind, namespace, manifest["metadata"]["name"])
             if unlabelled is not None:
                 live[key_of(manifest)] = unlabelled
     return live
 
 
-def apply(
-    client: Client, model: ControllableModel, wanted: list[Manifest], served: Iterable[Kind] = ()
-) -> dict[Key, Manifest]:
-    """Make the children what `wanted` says. Returns the children as they are afterwards.
+@dataclass(frozen=True)
+class Applied:
+    """The children as they are afterwards, and in how many seconds something is still to be written."""
 
-    `served`: the optional kinds that the cluster has.
+    children: dict[Key, Manifest]
+    again_in: float | None
+
+
+def apply(
+    client: Client, store: Store, contention: Contention, model: ControllableModel, wanted: list[Manifest]
+) -> Applied:
+    """Make the children what `wanted` says.
 
     Raises:
         NameConflict, InvalidSpec, ApiError: see `plan` and `Client.apply`. It is safe to call again.
     """
-    live = observe(client, model, wanted, served)
+    live = observe(client, store, model, wanted)
     todo = plan(model, wanted, live)
+    owner, now = (model.metadata.namespace, model.metadata.name), time.monotonic()
+    pauses = []
     for manifest in todo.applies:
-        live[key_of(manifest)] = client.apply(child_kind(manifest), manifest)
-        WRITES.labels(kind=manifest["kind"], verb="apply").inc()
+        key, kind = key_of(manifest), child_kind(manifest)
+        hash_ = manifest["metadata"]["annotations"][APPLIED_HASH]
+        if pause := contention.pause(owner, key, hash_, now):
+            pauses.append(pause)
+            continue
+        told = ""
+        if contention.disputed(owner, key, hash_, now):
+            told = _dispute(client, manifest)
+        live[key] = client.apply(kind, manifest)
+        store.put(kind, live[key])
+        contention.wrote(owner, key, hash_, now, told)
+        WRITES.labels(kind=kind.name, verb="apply").inc()
     for manifest in todo.deletes:
-        client.delete(child_kind(manifest), manifest)
+        kind = child_kind(manifest)
+        client.delete(kind, manifest)
+        store.remove(kind, manifest)
         del live[key_of(manifest)]
-        WRITES.labels(kind=manifest["kind"], verb="delete").inc()
-    return live
+        WRITES.labels(kind=kind.name, verb="delete").inc()
+    return Applied(live, min(pauses, default=None))
+
+
+def _dispute(client: Client, manifest: Manifest) -> str:
+    """Who keeps changing back what this manifest says. Only the API server has the managers of fields."""
+    kind, name = child_kind(manifest), manifest["metadata"]["name"]
+    current = client.get(kind, manifest["metadata"]["namespace"], name)
+    if current is None:
+        return removal(kind.name, name)
+    path = difference(manifest, current)
+    return dispute({"kind": kind.name} | current, path) if path else ""
 
 
 def _may_take(model: ControllableModel, current: Manifest) -> bool:

@@ -3,21 +3,29 @@
 import argparse
 import logging
 import os
-from functools import partial
+import socket
+import uuid
+from pathlib import Path
 
 import kopf
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 
 from controllable_operator import handlers
 from controllable_operator.client import Client
-from controllable_operator.controller import Controller, all_models
-from controllable_operator.discovery import Discovery, discover
-from controllable_operator.reconcile import reconcile
+from controllable_operator.leader import Elector
+from controllable_operator.operator import Operator
 from controllable_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
+
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def _own_namespace() -> str:
+    """The namespace that this pod is in."""
+    return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,26 +47,36 @@ def _parser() -> argparse.ArgumentParser:
         "--metrics-port", type=int, default=8080, help="port of /metrics, 0 for none (%(default)s)"
     )
     run.add_argument(
+        "--leader-elect",
+        action="store_true",
+        help="work only while holding a Lease, so that several replicas can run",
+    )
+    run.add_argument(
+        "--leader-election-namespace",
+        default=_own_namespace(),
+        metavar="NAMESPACE",
+        help="namespace of that Lease (%(default)s)",
+    )
+    run.add_argument(
         "--log-level", default=os.environ.get("CONTROLLABLE_LOG_LEVEL", "INFO"), help="(%(default)s)"
     )
     return parser
 
 
-def run(health_port: int, metrics_port: int) -> None:
-    """Run the operator until SIGTERM."""
+def run(health_port: int, metrics_port: int, election_namespace: str | None) -> None:
+    """Run the operator until SIGTERM. With `election_namespace` only while it holds the Lease there."""
     client, settings = Client.from_environment(), Settings.from_environment()
     if not settings.runtime_image:
         logger.warning("CONTROLLABLE_RUNTIME_IMAGE is not set: every model has to name spec.serving.image")
+    elector = None
+    if election_namespace:
+        elector = Elector(client, election_namespace, f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
+    operator = Operator(client, settings, elector)
     if metrics_port:
+        REGISTRY.register(operator.fleet())
         start_http_server(metrics_port)
-
-    def reconcile_one(namespace: str, name: str, failures: int) -> None:
-        reconcile(client, settings, discovery.cluster, namespace, name, failures)
-
-    controller = Controller(reconcile_one, partial(all_models, client))
-    discovery = Discovery(partial(discover, client), controller.note_all)
     kopf.run(
-        registry=handlers.registry(controller, discovery),
+        registry=handlers.registry(operator),
         settings=handlers.settings(),
         clusterwide=True,
         liveness_endpoint=f"http://0.0.0.0:{health_port}/healthz" if health_port else None,
@@ -72,7 +90,8 @@ def main() -> None:
     # Every event that kopf hands over and every probe of kubelet would be a line that tells nothing.
     for chatty in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    run(arguments.health_port, arguments.metrics_port)
+    election_namespace = arguments.leader_election_namespace if arguments.leader_elect else None
+    run(arguments.health_port, arguments.metrics_port, election_namespace)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The few calls that the operator makes to the API server. Everything goes in and out as plain dicts."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,20 +9,29 @@ import kubernetes
 import urllib3
 
 from controllable_operator.desired.common import MANAGER
-from controllable_operator.errors import ApiError, Conflict, Forbidden, InvalidSpec, NotFound
+from controllable_operator.errors import ApiError, Conflict, Forbidden, InvalidSpec, NotFound, NotLeading
 from controllable_operator.kinds import Kind
+from controllable_operator.metrics import API_REQUESTS
 
 Manifest = dict[str, Any]
 
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to answer
+# Objects in one answer to a list. All at once, a thousand Deployments take 100 MiB for a moment.
+_PAGE = 200
 _ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict}
 
 
 class Client:
-    """Typed errors around `kubernetes.client.ApiClient`; safe to use from several threads."""
+    """Typed errors around `kubernetes.client.ApiClient`; safe to use from several threads.
 
-    def __init__(self, api: kubernetes.client.ApiClient) -> None:
-        self._api = api
+    Args:
+        may_write: asked before every write; where it says no, `NotLeading` is raised instead.
+    """
+
+    def __init__(
+        self, api: kubernetes.client.ApiClient, may_write: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._api, self._may_write = api, may_write
 
     @classmethod
     def from_environment(cls) -> "Client":
@@ -30,23 +39,32 @@ class Client:
         kubernetes.config.load_config()
         return cls(kubernetes.client.ApiClient())
 
+    def guarded(self, may_write: Callable[[], bool]) -> "Client":
+        """The same client, for one who may write only while `may_write` says so."""
+        return Client(self._api, may_write)
+
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """The object, or None where there is none."""
         try:
-            return self._call("GET", kind.path(namespace, name))
+            return self._call("get", kind.plural, kind.path(namespace, name))
         except NotFound:
             return None
 
-    def list(self, kind: Kind, namespace: str | None, label_selector: str = "") -> list[Manifest]:
-        """All objects of `kind` with these labels, with apiVersion and kind, which the server leaves out."""
-        query = {"labelSelector": label_selector} if label_selector else {}
-        items: Iterable[Manifest] = self._call("GET", kind.path(namespace), query=query)["items"]
-        return [{"apiVersion": kind.api_version, "kind": kind.name} | item for item in items]
+    def list(self, kind: Kind, namespace: str | None, label_selector: str = "") -> tuple[list[Manifest], str]:
+        """All objects of `kind` with these labels, and the version of the cluster that has exactly them."""
+        items: list[Manifest] = []
+        query = {"limit": str(_PAGE)} | ({"labelSelector": label_selector} if label_selector else {})
+        while True:
+            page = self._call("list", kind.plural, kind.path(namespace), query=query)
+            items += page["items"]
+            if not page["metadata"].get("continue"):
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = page["metadata"]["continue"]
 
     def served(self, api_version: str) -> set[str] | None:
         """Plural names of what a group's version serves; None where there is no such group."""
         try:
-            listed = self._call("GET", f"/apis/{api_version}")
+            listed = self._call("get", "apis", f"/apis/{api_version}")
         except NotFound:
             return None
         return {resource["name"] for resource in listed["resources"]}
@@ -55,11 +73,11 @@ class Client:
         """Server-side apply: what the manifest states is so afterwards, and what others state stays."""
         meta = manifest["metadata"]
         return self._call(
-            "PATCH",
+            "apply",
+            f"{kind.plural}/{subresource}" if subresource else kind.plural,
             kind.path(meta["namespace"], meta["name"], subresource),
             query={"fieldManager": MANAGER, "force": "true"},
             body=manifest,
-            content_type="application/apply-patch+yaml",
             subject=f"{kind.name} {meta['name']}",
         )
 
@@ -73,7 +91,7 @@ class Client:
             "propagationPolicy": "Background",
         }
         try:
-            self._call("DELETE", kind.path(meta["namespace"], meta["name"]), body=options)
+            self._call("delete", kind.plural, kind.path(meta["namespace"], meta["name"]), body=options)
         except NotFound:
             return
 
@@ -84,24 +102,35 @@ class Client:
             Conflict: it exists.
         """
         path = kind.path(manifest["metadata"]["namespace"])
-        return self._call("POST", path, query={"fieldManager": MANAGER}, body=manifest)
+        return self._call("create", kind.plural, path, query={"fieldManager": MANAGER}, body=manifest)
+
+    def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Replace an object that still has the version that the manifest names.
+
+        Raises:
+            Conflict: it has changed since.
+        """
+        meta = manifest["metadata"]
+        return self._call("update", kind.plural, kind.path(meta["namespace"], meta["name"]), body=manifest)
 
     def merge(self, kind: Kind, namespace: str, name: str, patch: Manifest) -> Manifest:
         """Merge `patch` into an object."""
-        return self._call(
-            "PATCH", kind.path(namespace, name), body=patch, content_type="application/merge-patch+json"
-        )
+        return self._call("patch", kind.plural, kind.path(namespace, name), body=patch)
 
     def _call(
         self,
-        method: str,
+        verb: str,
+        resource: str,
         path: str,
         *,
         query: dict[str, str] | None = None,
         body: Manifest | None = None,
-        content_type: str = "application/json",
         subject: str = "",
     ) -> Manifest:
+        method, content_type = _METHODS[verb]
+        if method != "GET" and not self._may_write():
+            raise NotLeading(f"{method} {path}: not sent, as this operator leads no more")
+        status = 0
         try:
             request = self._api.param_serialize(
                 method,
@@ -111,15 +140,27 @@ class Client:
                 auth_settings=["BearerToken"],
             )
             response = self._api.call_api(*request, _request_timeout=_TIMEOUT)
-            content = response.read()
+            status, content = response.status, response.read()
         except (urllib3.exceptions.HTTPError, kubernetes.client.ApiException) as error:
             raise ApiError(f"{method} {path}: the API server did not answer: {error}") from error
-        if 200 <= response.status < 300:
+        finally:
+            API_REQUESTS.labels(verb=verb, resource=resource, code=status).inc()
+        if 200 <= status < 300:
             result: Manifest = json.loads(content)
             return result
-        raise _error(
-            response.status, content, response.headers.get("Retry-After"), subject or f"{method} {path}"
-        )
+        raise _error(status, content, response.headers.get("Retry-After"), subject or f"{method} {path}")
+
+
+# Verbs as the API server's own metrics have them.
+_METHODS = {
+    "get": ("GET", "application/json"),
+    "list": ("GET", "application/json"),
+    "apply": ("PATCH", "application/apply-patch+yaml"),
+    "patch": ("PATCH", "application/merge-patch+json"),
+    "create": ("POST", "application/json"),
+    "update": ("PUT", "application/json"),
+    "delete": ("DELETE", "application/json"),
+}
 
 
 def _error(status: int, content: bytes, retry_after: str | None, subject: str) -> ApiError | InvalidSpec:

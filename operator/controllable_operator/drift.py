@@ -12,6 +12,7 @@ from kubernetes.utils.quantity import parse_quantity
 from controllable_operator.desired.common import content_hash
 
 Manifest = dict[str, Any]
+Path = tuple[str, ...]  # of keys; an item of a merged list by what tells it apart: ("ports", "port=80")
 
 APPLIED_HASH = "serving.controllable.dev/applied-hash"
 
@@ -43,12 +44,12 @@ def stamped(manifest: Manifest) -> Manifest:
     return manifest | {"metadata": meta | {"annotations": annotations}}
 
 
-def needs_write(wanted: Manifest, live: Manifest) -> bool:
-    """Whether the stamped manifest `wanted` has to be applied, given what is there.
+def difference(wanted: Manifest, live: Manifest) -> Path | None:
+    """Where the stamped manifest `wanted` is not what is there, None where it is.
 
-    True if it changed since it was applied last, or if somebody took away or changed what it states.
+    Something is if it changed since it was applied last, or if somebody took away or changed what it states.
     """
-    return not _contains(live, _kept(wanted), wanted["kind"])
+    return _missing(live, _kept(wanted), wanted["kind"])
 
 
 def _kept(value: Any) -> Any:
@@ -58,29 +59,38 @@ def _kept(value: Any) -> Any:
     return [_kept(item) for item in value] if isinstance(value, list) else value
 
 
-def _contains(live: Any, wanted: Any, kind: str, field: str = "") -> bool:
+def _missing(live: Any, wanted: Any, kind: str, field: str = "") -> Path | None:
+    """The path to the first part of `wanted` that `live` does not contain."""
     if (kind, field) in _ATOMIC:
-        return bool(live == wanted)
+        return None if live == wanted else ()
     if isinstance(wanted, dict):
-        return isinstance(live, dict) and all(
-            key in live and _contains(live[key], value, kind, field if field in _QUANTITIES else key)
-            for key, value in wanted.items()
-        )
+        if not isinstance(live, dict):
+            return ()
+        for key, value in wanted.items():
+            inside = field if field in _QUANTITIES else key
+            path = _missing(live[key], value, kind, inside) if key in live else ()
+            if path is not None:
+                return (key, *path)
+        return None
     if isinstance(wanted, list):
-        return isinstance(live, list) and _contains_list(live, wanted, kind, field)
-    if field in _QUANTITIES:
-        return _same_quantity(live, wanted)
-    return bool(live == wanted)
+        return _missing_item(live, wanted, kind, field) if isinstance(live, list) else ()
+    same = _same_quantity(live, wanted) if field in _QUANTITIES else live == wanted
+    return None if same else ()
 
 
-def _contains_list(live: list[Any], wanted: list[Any], kind: str, field: str) -> bool:
+def _missing_item(live: list[Any], wanted: list[Any], kind: str, field: str) -> Path | None:
     key = _MERGED_LISTS.get(kind, _MERGED_IN_ALL).get(field)
     if key is None:
-        return len(live) == len(wanted) and all(
-            _contains(a, b, kind) for a, b in zip(live, wanted, strict=True)
+        same = len(live) == len(wanted) and all(
+            _missing(a, b, kind) is None for a, b in zip(live, wanted, strict=True)
         )
+        return None if same else ()
     by_key = {item.get(key): item for item in live}
-    return all(item[key] in by_key and _contains(by_key[item[key]], item, kind) for item in wanted)
+    for item in wanted:
+        path = _missing(by_key[item[key]], item, kind) if item[key] in by_key else ()
+        if path is not None:
+            return (f"{key}={item[key]}", *path)
+    return None
 
 
 def _same_quantity(live: Any, wanted: Any) -> bool:

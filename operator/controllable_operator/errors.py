@@ -57,3 +57,9 @@ class NotFound(ApiError):
     """What was written to is gone or on its way out: the object, or its namespace."""
 
     reason = "NotFound"
+
+
+class NotLeading(OperatorError):
+    """Another replica of the operator leads now; what was about to be written is left to it."""
+
+    reason = "NotLeading"

@@ -1,7 +1,7 @@
 """Kubernetes Events: what a person sees at the end of `kubectl describe cmodel`."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from controllable_operator.api import API_VERSION, KIND, ControllableModel, Status
 from controllable_operator.client import Client
@@ -13,23 +13,35 @@ from controllable_operator.kinds import EVENT
 _SILENT_REASONS = {"Progressing"}
 
 
-def event_for(model: ControllableModel, status: Status, now: datetime) -> dict[str, Any] | None:
-    """The Event that tells the change from the model's previous status to `status`, None if it's no news.
+class _News(NamedTuple):
+    """What of a condition is worth telling."""
 
-    Its name follows from what it says, so the same news is counted in one Event and does not fill a list.
-    """
-    before = _news(model.status)
-    news = _news(status)
-    if news is None or news == before or news[1] in _SILENT_REASONS:
-        return None
-    ok, reason, message = news
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+def events_for(model: ControllableModel, status: Status, now: datetime) -> list[dict[str, Any]]:
+    """The Events that tell the change from the model's previous status to `status`."""
+    news = []
+    for kind in ("Ready", "Contested"):
+        before, after = _news(model.status, kind), _news(status, kind)
+        if after and after != before and after.reason not in _SILENT_REASONS:
+            news.append(_event(model, after, now))
+    return news
+
+
+def _event(model: ControllableModel, condition: _News, now: datetime) -> dict[str, Any]:
+    """The Event. Its name follows from what it says: the same news is counted in it and fills no list."""
     meta = model.metadata
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    good = condition.type == "Ready" and condition.status == "True"
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{meta.name}.{content_hash([meta.uid, reason, message])}",
+            "name": f"{meta.name}.{content_hash([meta.uid, condition.reason, condition.message])}",
             "namespace": meta.namespace,
         },
         "involvedObject": {
@@ -39,9 +51,9 @@ def event_for(model: ControllableModel, status: Status, now: datetime) -> dict[s
             "namespace": meta.namespace,
             "uid": meta.uid,
         },
-        "type": "Normal" if ok else "Warning",
-        "reason": reason,
-        "message": message[:1024],
+        "type": "Normal" if good else "Warning",
+        "reason": condition.reason,
+        "message": condition.message[:1024],
         "count": 1,
         "firstTimestamp": stamp,
         "lastTimestamp": stamp,
@@ -63,8 +75,8 @@ def post(client: Client, event: dict[str, Any]) -> None:
             client.merge(EVENT, namespace, name, again)
 
 
-def _news(status: Status) -> tuple[bool, str, str] | None:
+def _news(status: Status, kind: str) -> _News | None:
     for condition in status.conditions or []:
-        if condition.type == "Ready":
-            return condition.status == "True", condition.reason, condition.message
+        if condition.type == kind:
+            return _News(kind, condition.status, condition.reason, condition.message)
     return None

@@ -1,66 +1,81 @@
-"""kopf: watches that turn events into names for the controller. Nothing else happens here.
+"""kopf: watches that feed the store. Nothing else happens here.
 
 Only `kopf.on.event` is used, as it writes nothing: no finalizer that blocks a deletion while the operator is
 away, no annotation that a GitOps tool would see as drift. Whatever kopf's other handlers remember between
-events, `reconcile` reads from the cluster: created, updated, resumed after a restart, deleted, or a changed
+events, `reconcile` reads from the store: created, updated, resumed after a restart, deleted, or a changed
 child are all the same to it.
 """
 
+import itertools
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import aiohttp
 import kopf
 
-from controllable_operator.api import GROUP, KIND, PLURAL, VERSION
-from controllable_operator.controller import Controller
-from controllable_operator.desired.common import INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER
-from controllable_operator.discovery import OPTIONAL_GROUPS, Discovery
-from controllable_operator.kinds import CHILD_KINDS, OPTIONAL_CHILD_KINDS, POD
+from controllable_operator.discovery import OPTIONAL_GROUPS
+from controllable_operator.kinds import WATCHED_KINDS, Kind
+from controllable_operator.operator import Operator
+from controllable_operator.watches import RENEW_SECONDS, selector
 
 # What tells that a kind of others, or a server of metrics, came or went.
 _DEFINITIONS = (
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
     ("apiregistration.k8s.io", "v1", "apiservices"),
 )
-_WATCHED = (*CHILD_KINDS, *OPTIONAL_CHILD_KINDS, POD)
+_PAGE = 200
 
 
-def registry(controller: Controller, discovery: Discovery) -> kopf.OperatorRegistry:
-    """All handlers, bound to `controller` and `discovery`."""
+class _Backoffs:
+    """Seconds between kopf's attempts; without an end, as an API server may be away for hours."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.2, 0.5, 1, 2, 5), itertools.repeat(10.0))
+
+
+def registry(operator: Operator) -> kopf.OperatorRegistry:
+    """All handlers, bound to `operator`."""
     handlers = kopf.OperatorRegistry()
-    kopf.on.login(registry=handlers)(kopf.login_via_client)
 
-    @kopf.on.startup(registry=handlers)
+    @kopf.on.login(registry=handlers)
+    async def login(**arguments: Any) -> kopf.AiohttpSession | None:
+        info = kopf.login_via_client(**arguments)
+        if info is None:
+            return None
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers=info.as_http_headers(),
+            trust_env=info.trust_env,
+            trace_configs=[operator.watches.tracing()],
+        )
+        return kopf.AiohttpSession(server=info.server, aiohttp_session=session)
+
+    @kopf.on.startup(registry=handlers, backoff=2)
     async def start(**_: Any) -> None:
-        await discovery.start()
-        controller.start()
+        await operator.start()
 
     @kopf.on.cleanup(registry=handlers)
     async def stop(**_: Any) -> None:
-        await discovery.stop()
-        await controller.stop()
+        await operator.stop()
 
-    @kopf.on.probe(registry=handlers, id="workers")
-    async def workers(**_: Any) -> str:
-        if not controller.alive:
-            raise kopf.PermanentError("a worker has ended")
-        return "alive"
+    @kopf.on.probe(registry=handlers, id="operator")
+    async def probe(**_: Any) -> str:
+        try:
+            return await operator.check()
+        except RuntimeError as error:
+            raise kopf.PermanentError(str(error)) from error
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
-    async def model_changed(namespace: str | None, name: str | None, **_: Any) -> None:
-        if namespace and name:
-            controller.note(namespace, name)
+    async def told(watched: Kind, event: kopf.RawEvent, **_: Any) -> None:
+        operator.watches.told(watched, event["type"], event["object"])
 
-    async def child_changed(namespace: str | None, body: kopf.Body, **_: Any) -> None:
-        owner = owner_name(dict(body.metadata))
-        if namespace and owner:
-            controller.note(namespace, owner)
-
-    for kind in _WATCHED:
-        kopf.on.event(*_selector(kind.api_version), kind.plural, registry=handlers)(child_changed)
+    for kind in WATCHED_KINDS:
+        handler = partial(told, watched=kind)
+        kopf.on.event(*_selector(kind.api_version), kind.plural, registry=handlers, id=kind.plural)(handler)
 
     async def offer_changed(spec: kopf.Spec, **_: Any) -> None:
         if spec.get("group") in OPTIONAL_GROUPS:
-            discovery.note()
+            operator.definition_changed()
 
     for definition in _DEFINITIONS:
         kopf.on.event(*definition, registry=handlers)(offer_changed)
@@ -68,22 +83,16 @@ def registry(controller: Controller, discovery: Discovery) -> kopf.OperatorRegis
 
 
 def settings() -> kopf.OperatorSettings:
-    """kopf's own settings: alone, and watching only what is ours."""
+    """kopf's own settings: alone, watching only what is ours, never giving up."""
     result = kopf.OperatorSettings()
     result.peering.standalone = True
-    for kind in _WATCHED:
-        key = (*_selector(kind.api_version), kind.plural)
-        result.watching.label_selectors[key] = f"{MANAGED_BY_LABEL}={MANAGER}"
+    result.networking.error_backoffs = _Backoffs()
+    result.watching.server_timeout = RENEW_SECONDS
+    result.watching.chunk_size = _PAGE
+    for kind in WATCHED_KINDS:
+        if labels := selector(kind):
+            result.watching.label_selectors[(*_selector(kind.api_version), kind.plural)] = labels
     return result
-
-
-def owner_name(metadata: dict[str, Any]) -> str | None:
-    """Name of the model that a child belongs to: by its owner, or else by its label, as pods have others."""
-    for owner in metadata.get("ownerReferences", []):
-        if owner.get("kind") == KIND and owner.get("apiVersion", "").startswith(f"{GROUP}/"):
-            return str(owner["name"])
-    name = metadata.get("labels", {}).get(INSTANCE_LABEL)
-    return str(name) if name else None
 
 
 def _selector(api_version: str) -> tuple[str, str]:

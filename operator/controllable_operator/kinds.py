@@ -25,6 +25,7 @@ class Kind:
 MODEL = Kind(API_VERSION, MODEL_KIND, PLURAL)
 POD = Kind("v1", "Pod", "pods")
 EVENT = Kind("v1", "Event", "events")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 SERVICE = Kind("v1", "Service", "services")
@@ -39,6 +40,8 @@ POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 PROMETHEUS_RULE = Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 OPTIONAL_CHILD_KINDS = (POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT)
+
+WATCHED_KINDS = (MODEL, POD, *CHILD_KINDS, *OPTIONAL_CHILD_KINDS)
 
 _BY_NAME = {kind.name: kind for kind in (*CHILD_KINDS, *OPTIONAL_CHILD_KINDS)}
 

@@ -1,16 +1,18 @@
 """`reconcile(namespace, name)`: read, build, apply, observe, tell. Safe to call at any time, and twice."""
 
 import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from controllable_operator.api import API_VERSION, KIND, ControllableModel, Status
-from controllable_operator.apply import apply
+from controllable_operator.apply import Applied, apply
 from controllable_operator.client import Client
 from controllable_operator.cluster import Cluster
+from controllable_operator.contention import Contention
 from controllable_operator.desired import desired
 from controllable_operator.desired.autoscaler import obstacle as scaling_obstacle
-from controllable_operator.desired.common import label_selector, selector_labels
 from controllable_operator.desired.deployment import template_hash
 from controllable_operator.errors import (
     ApiError,
@@ -20,13 +22,14 @@ from controllable_operator.errors import (
     NotFound,
     OperatorError,
 )
-from controllable_operator.events import event_for, post
+from controllable_operator.events import events_for, post
 from controllable_operator.kinds import MODEL, POD
 from controllable_operator.metrics import WRITES
 from controllable_operator.pods import reports
 from controllable_operator.scaling import scaling_status
 from controllable_operator.settings import Settings
 from controllable_operator.status import Verdict, build_status
+from controllable_operator.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -34,62 +37,79 @@ logger = logging.getLogger(__name__)
 _TOLD_AFTER = 3
 
 
-def reconcile(
-    client: Client, settings: Settings, cluster: Cluster, namespace: str, name: str, failures: int = 0
-) -> None:
+@dataclass(frozen=True)
+class Context:
+    """What every reconciliation works with.
+
+    cluster: called for what the cluster offers at the moment.
+    """
+
+    client: Client
+    store: Store
+    settings: Settings
+    cluster: Callable[[], Cluster] = Cluster
+    contention: Contention = field(default_factory=Contention)
+
+
+def reconcile(context: Context, namespace: str, name: str, failures: int = 0) -> float | None:
     """Bring the children and the status of one model in line with its spec and with what is so.
 
     Deleting needs nothing from here: the children name the model as their owner, and the garbage collector
-    removes them after it. `failures` is how often it failed in a row before.
+    removes them after it. `failures` is how often it failed in a row before. Returns the seconds after which
+    it has to be called again, though nothing may have changed by then.
 
     Raises:
         OperatorError: it has to be tried again; what somebody has to act on stands in the status already.
     """
-    manifest = client.get(MODEL, namespace, name)
+    manifest = context.store.get(MODEL, namespace, name)
     if manifest is None or "deletionTimestamp" in manifest["metadata"]:
-        return
+        context.contention.forget((namespace, name))
+        return None
     try:
         # If not even this can be read no status can be written either. The CRD keeps that from happening.
-        _reconcile(client, settings, cluster, ControllableModel.parse(manifest), failures)
+        return _reconcile(context, ControllableModel.parse(manifest), failures)
     except NotFound as error:
         logger.info("%s/%s goes away: %s", namespace, name, error)
+        return None
 
 
-def _reconcile(
-    client: Client, settings: Settings, cluster: Cluster, model: ControllableModel, failures: int
-) -> None:
+def _reconcile(context: Context, model: ControllableModel, failures: int) -> float | None:
     namespace, name = model.metadata.namespace, model.metadata.name
-    children: dict[tuple[str, str], dict[str, Any]] = {}
+    cluster = context.cluster()
+    applied = Applied({}, None)
     wanted_hash: str | None = None
     error: OperatorError | None = None
     try:
-        wanted = desired(model, settings, cluster)
+        wanted = desired(model, context.settings, cluster)
         wanted_hash = next(template_hash(m["spec"]["template"]) for m in wanted if m["kind"] == "Deployment")
-        children = apply(client, model, wanted, cluster.kinds)
+        applied = apply(context.client, context.store, context.contention, model, wanted)
     except OperatorError as failure:
         if not _belongs_into_status(failure, failures):
             raise
         error = failure
-    now = datetime.now(UTC)
+    now, clock = datetime.now(UTC), time.monotonic()
     further: dict[str, Verdict] = {}
     scaling = model.status.scaling
     if error is None:
-        obstacle = scaling_obstacle(model, settings, cluster)
-        further["ScalingActive"], scaling = scaling_status(model, obstacle, children.values(), now)
-    pods = client.list(POD, namespace, label_selector(selector_labels(name)))
+        obstacle = scaling_obstacle(model, context.settings, cluster)
+        further["ScalingActive"], scaling = scaling_status(model, obstacle, applied.children.values(), now)
+    if disputes := context.contention.disputes((namespace, name), clock):
+        further["Contested"] = (True, "FieldsReverted", "; ".join(disputes))
     status = build_status(
         model,
         template_hash=wanted_hash,
-        deployment=children.get(("Deployment", name)),
-        pods=reports(pods),
+        deployment=applied.children.get(("Deployment", name)),
+        pods=reports(context.store.owned(POD, namespace, name)),
         error=error,
         now=now,
         further=further,
         scaling=scaling,
     )
-    _tell(client, model, status)
+    _tell(context, model, status)
     if error is not None:
         raise error
+    waits = [applied.again_in, context.contention.peace_in((namespace, name), clock)]
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def _belongs_into_status(error: OperatorError, failures: int) -> bool:
@@ -102,8 +122,8 @@ def _belongs_into_status(error: OperatorError, failures: int) -> bool:
     return error.status == 400 or (error.status > 0 and failures >= _TOLD_AFTER)
 
 
-def _tell(client: Client, model: ControllableModel, status: Status) -> None:
-    """Write the status if it changed, and an Event if that is news."""
+def _tell(context: Context, model: ControllableModel, status: Status) -> None:
+    """Write the status if it changed, and Events if that is news."""
     if status == _ours(model.status, status):
         return
     meta = model.metadata
@@ -114,11 +134,11 @@ def _tell(client: Client, model: ControllableModel, status: Status) -> None:
         "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
         "status": status.to_json(),
     }
-    client.apply(MODEL, body, subresource="status")
+    context.store.put(MODEL, context.client.apply(MODEL, body, subresource="status"))
     WRITES.labels(kind=KIND, verb="status").inc()
-    if event := event_for(model, status, datetime.now(UTC)):
+    for event in events_for(model, status, datetime.now(UTC)):
         try:
-            post(client, event)
+            post(context.client, event)
         except NotFound:
             raise
         except ApiError as error:
@@ -128,6 +148,6 @@ def _tell(client: Client, model: ControllableModel, status: Status) -> None:
 
 def _ours(previous: Status, status: Status) -> Status:
     """`previous` as far as we wrote it: without the conditions that others added."""
-    types = {condition.type for condition in status.conditions or []} | {"Stalled"}
+    types = {condition.type for condition in status.conditions or []} | {"Stalled", "Contested"}
     conditions = [condition for condition in previous.conditions or [] if condition.type in types]
     return previous.model_copy(update={"conditions": conditions})

@@ -20,7 +20,7 @@ class WorkQueue(Generic[Key]):
     def __init__(self, base: float = 0.5, limit: float = 60.0) -> None:
         self._base, self._limit = base, limit
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
-        self._waiting: set[Key] = set()
+        self._waiting: dict[Key, float] = {}  # since when
         self._in_work: set[Key] = set()
         self._again: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
@@ -34,7 +34,7 @@ class WorkQueue(Generic[Key]):
         if key in self._in_work:
             self._again.add(key)
         elif key not in self._waiting:
-            self._waiting.add(key)
+            self._waiting[key] = asyncio.get_running_loop().time()
             self._ready.put_nowait(key)
 
     def add_after(self, key: Key, delay: float) -> None:
@@ -63,12 +63,12 @@ class WorkQueue(Generic[Key]):
         """Note that `key` succeeded: its next failure is a first one."""
         self._failures.pop(key, None)
 
-    async def get(self) -> Key:
-        """The next key. Whoever takes it calls `done` afterwards."""
+    async def get(self) -> tuple[Key, float]:
+        """The next key, and the seconds it waited. Whoever takes it calls `done` afterwards."""
         key = await self._ready.get()
-        self._waiting.discard(key)
+        since = self._waiting.pop(key)
         self._in_work.add(key)
-        return key
+        return key, asyncio.get_running_loop().time() - since
 
     def done(self, key: Key) -> None:
         """End the work on `key`."""

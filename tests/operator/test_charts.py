@@ -40,7 +40,8 @@ def test_the_definitions_survive_an_uninstall_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     ("value", "field"),
     [
-        ("replicas=3", "replicas"),
+        ("replicas=0", "replicas"),
+        ("replicaCount=3", "replicaCount"),
         ("runtime.image=", "image"),
         ("image.digest=latest", "digest"),
         ("logLevel=LOUD", "logLevel"),
@@ -50,9 +51,20 @@ def test_a_wrong_value_is_refused_by_its_name(value: str, field: str) -> None:
     assert field in refusal("controllable-operator", value)
 
 
-def test_there_is_one_operator_at_a_time() -> None:
-    spec = rendered("controllable-operator")["Deployment"]["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+def test_of_two_operators_one_works_and_one_stays_when_a_node_is_drained() -> None:
+    documents = rendered("controllable-operator")
+    spec = documents["Deployment"]["spec"]
+    assert spec["replicas"] == 2
+    assert "--leader-elect" in spec["template"]["spec"]["containers"][0]["args"]
+    budget = documents["PodDisruptionBudget"]["spec"]
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, spec["selector"])
+    assert "PodDisruptionBudget" not in rendered("controllable-operator", "--set=replicas=1")
+
+
+def test_the_lease_is_the_only_one_that_the_operator_may_touch() -> None:
+    create, take = rendered("controllable-operator")["Role"]["rules"]
+    assert create["verbs"] == ["create"]
+    assert (take["resourceNames"], take["verbs"]) == (["controllable-operator"], ["get", "update"])
 
 
 def test_a_digest_wins_over_the_tag() -> None:

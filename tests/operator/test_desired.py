@@ -70,7 +70,7 @@ def test_engine_json_of_a_minimal_model_is_valid(make_model: MakeModel) -> None:
     jsonschema.validate(engine_config(make_model()), ENGINE_SCHEMA)
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     max_paths=st.integers(1, 64),
     threshold=st.sampled_from(["0", "0.3", "1", "1.0"]),

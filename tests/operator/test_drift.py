@@ -8,7 +8,7 @@ import pytest
 from controllable_operator.api import ControllableModel
 from controllable_operator.cluster import Cluster
 from controllable_operator.desired import desired
-from controllable_operator.drift import APPLIED_HASH, needs_write, stamped
+from controllable_operator.drift import APPLIED_HASH, difference, stamped
 from controllable_operator.settings import Settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +43,7 @@ def engine(deployment: dict[str, Any]) -> dict[str, Any]:
 
 def test_what_was_applied_is_not_written_again(children: dict[str, dict[str, Any]]) -> None:
     for child in children.values():
-        assert not needs_write(child, live(child)), child["kind"]
+        assert difference(child, live(child)) is None, child["kind"]
 
 
 FOREIGN: list[tuple[str, str, Change]] = [
@@ -71,7 +71,7 @@ def test_what_others_add_is_left_alone(
 ) -> None:
     current = live(children[kind])
     change(current)
-    assert not needs_write(children[kind], current)
+    assert difference(children[kind], current) is None
 
 
 DRIFT: list[tuple[str, str, Change]] = [
@@ -101,7 +101,7 @@ def test_what_others_change_of_ours_is_written_again(
 ) -> None:
     current = live(children[kind])
     change(current)
-    assert needs_write(children[kind], current)
+    assert difference(children[kind], current) is not None
 
 
 def test_what_we_no_longer_want_is_taken_back(children: dict[str, dict[str, Any]]) -> None:
@@ -109,7 +109,7 @@ def test_what_we_no_longer_want_is_taken_back(children: dict[str, dict[str, Any]
     del before["metadata"]["annotations"]
     engine(before)["env"].append({"name": "OLD", "value": "1"})
     current = live(stamped(before))
-    assert needs_write(children["Deployment"], current)
+    assert difference(children["Deployment"], current) is not None
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text()))

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 from controllable_operator.api import API_VERSION, KIND
-from controllable_operator.cluster import Cluster
 from controllable_operator.errors import ApiError, Forbidden, NotFound
 from controllable_operator.kinds import MODEL, Kind
-from controllable_operator.reconcile import reconcile
+from controllable_operator.reconcile import Context, reconcile
 from controllable_operator.settings import Settings
+from controllable_operator.store import Store
 
 
 class Refusing:
@@ -20,15 +20,18 @@ class Refusing:
         self.model: dict[str, Any] = {
             "apiVersion": API_VERSION,
             "kind": KIND,
-            "metadata": {"name": "nano", "namespace": "test", "uid": "1", "generation": 1},
+            "metadata": {
+                "name": "nano",
+                "namespace": "test",
+                "uid": "1",
+                "generation": 1,
+                "resourceVersion": "1",
+            },
             "spec": {"model": {"uri": "image:///models/nano"}},
         }
 
-    def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
-        return self.model if kind is MODEL else None
-
-    def list(self, *_: Any) -> list[dict[str, Any]]:
-        return []
+    def get(self, *_: Any) -> None:
+        return None
 
     def create(self, *_: Any) -> None:
         return None
@@ -37,7 +40,11 @@ class Refusing:
         if subresource != "status":
             raise self.errors.pop(0) if len(self.errors) > 1 else self.errors[0]
         self.status_writes += 1
-        self.model["status"] = manifest["status"]
+        version = str(self.status_writes + 1)
+        self.model |= {
+            "metadata": self.model["metadata"] | {"resourceVersion": version},
+            "status": manifest["status"],
+        }
         return self.model
 
     @property
@@ -47,7 +54,9 @@ class Refusing:
 
 
 def attempt(server: Refusing, failures: int, settings: Settings) -> None:
-    reconcile(server, settings, Cluster(), "test", "nano", failures)  # type: ignore[arg-type]
+    store = Store()
+    store.put(MODEL, server.model)
+    reconcile(Context(server, store, settings), "test", "nano", failures)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ class Condition(ApiModel):
 
     type: str = Field(
         max_length=316,
-        description="type of the condition, such as Ready, ModelLoaded, ScalingActive or Stalled.",
+        description="type of the condition, such as Ready, ModelLoaded, ScalingActive, Stalled or Contested.",
     )
     status: Literal["True", "False", "Unknown"] = Field(
         description="status of the condition: True, False or Unknown."
@@ -106,8 +106,9 @@ class Status(ApiModel):
         default=None,
         description=(
             "conditions of the model. Ready: the newest generation serves on as many pods as asked for. "
-            "ModelLoaded: the model answers in every pod of the newest generation. Stalled (only there when "
-            "True): nothing will change until somebody acts."
+            "ModelLoaded: the model answers in every pod of the newest generation. Only there when True: "
+            "Stalled, nothing will change until somebody acts; Contested, somebody else keeps changing back "
+            "what the operator repairs."
         ),
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
