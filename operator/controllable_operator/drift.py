@@ -34,7 +34,7 @@ _MERGED_IN_ALL = {"ownerReferences": "uid"}
 _ATOMIC = {("Service", "selector"), ("NetworkPolicy", "podSelector"), ("NetworkPolicy", "ingress")}
 _QUANTITIES = {"limits", "requests", "sizeLimit"}
 # What people may state as empty, and the API server then doesn't keep.
-_NOT_KEPT_EMPTY = {*_QUANTITIES, "matchLabels", "matchExpressions", "values", "except"}
+_NOT_KEPT_EMPTY = {*_QUANTITIES, "matchLabels", "nodeSelector", "labels"}
 
 
 def stamped(manifest: Manifest) -> Manifest:
@@ -55,7 +55,7 @@ def difference(wanted: Manifest, live: Manifest) -> Path | None:
 def _kept(value: Any) -> Any:
     """`value` as the API server keeps it: without what it takes for absent."""
     if isinstance(value, dict):
-        return {k: _kept(v) for k, v in value.items() if not (k in _NOT_KEPT_EMPTY and v in ({}, []))}
+        return {k: _kept(v) for k, v in value.items() if v != [] and not (k in _NOT_KEPT_EMPTY and v == {})}
     return [_kept(item) for item in value] if isinstance(value, list) else value
 
 

@@ -4,6 +4,7 @@ from controllable_operator.api.control import ComputeBudget, Control, PathPrunin
 from controllable_operator.api.gpu import Gpu
 from controllable_operator.api.model_source import ModelSource, SecretRef
 from controllable_operator.api.network_policy import NetworkPolicy, Peer
+from controllable_operator.api.pod_template import PodMetadata, PodTemplate
 from controllable_operator.api.resource import (
     API_VERSION,
     GROUP,
@@ -34,6 +35,8 @@ __all__ = [
     "NetworkPolicy",
     "PathPruning",
     "Peer",
+    "PodMetadata",
+    "PodTemplate",
     "Policy",
     "Queue",
     "Resources",

@@ -8,6 +8,7 @@ from controllable_operator.api.control import Control
 from controllable_operator.api.gpu import Gpu
 from controllable_operator.api.model_source import ModelSource
 from controllable_operator.api.network_policy import NetworkPolicy
+from controllable_operator.api.pod_template import PodTemplate
 from controllable_operator.api.scaling import Scaling
 from controllable_operator.api.serving import Serving
 from controllable_operator.api.status import Status
@@ -79,6 +80,11 @@ class Spec(ApiModel):
     network_policy: NetworkPolicy = Field(
         default=NetworkPolicy(),
         description="networkPolicy says who may reach the model. Default: pods of this namespace.",
+    )
+
+    pod_template: PodTemplate | None = Field(
+        default=None,
+        description="podTemplate is merged over the pod template that the operator makes.",
     )
 
     @property

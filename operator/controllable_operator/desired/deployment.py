@@ -15,13 +15,14 @@ from controllable_operator.desired.config_map import engine_config
 from controllable_operator.desired.pod import STARTUP_SECONDS, pod_spec
 from controllable_operator.errors import InvalidSpec
 from controllable_operator.settings import Settings
+from controllable_operator.strategic_merge import merged
 
 
 def pod_template(model: ControllableModel, settings: Settings) -> dict[str, Any]:
     """The pod template. Its hash stands on every pod, so that a pod tells which generation it serves.
 
     Raises:
-        InvalidSpec: neither the model nor the operator names a runtime image.
+        InvalidSpec: neither the model nor the operator names an image, or spec.podTemplate does not fit.
     """
     image = model.spec.serving.image or settings.runtime_image
     if not image:
@@ -29,16 +30,36 @@ def pod_template(model: ControllableModel, settings: Settings) -> dict[str, Any]
             "spec.serving.image: no runtime image; name one here, "
             "or install the operator with one (runtime.image in its Helm chart)"
         )
-    template = {
-        "metadata": {
-            "labels": labels(model.metadata.name),
-            # The engine reads its configuration once, so a change of it has to make new pods.
-            "annotations": {ENGINE_CONFIG_HASH: content_hash(engine_config(model))},
+    template = _customised(
+        model,
+        {
+            "metadata": {
+                "labels": labels(model.metadata.name),
+                # The engine reads its configuration once, so a change of it has to make new pods.
+                "annotations": {ENGINE_CONFIG_HASH: content_hash(engine_config(model))},
+            },
+            "spec": pod_spec(model, image),
         },
-        "spec": pod_spec(model, image),
-    }
+    )
     template["metadata"]["annotations"][TEMPLATE_HASH] = content_hash(template)
     return template
+
+
+def _customised(model: ControllableModel, template: dict[str, Any]) -> dict[str, Any]:
+    """`template` with spec.podTemplate over it."""
+    if model.spec.pod_template is None:
+        return template
+    try:
+        result: dict[str, Any] = merged(template, model.spec.pod_template.to_json(), "spec.podTemplate")
+    except ValueError as error:
+        raise InvalidSpec(str(error)) from error
+    for field in ("initContainers", "containers"):
+        kept = {container["name"] for container in result["spec"].get(field) or []}
+        if lost := [c["name"] for c in template["spec"][field] if c["name"] not in kept]:
+            raise InvalidSpec(
+                f"spec.podTemplate.spec.{field}: {', '.join(lost)} must stay; nothing is served without it"
+            )
+    return result
 
 
 def template_hash(manifest: dict[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from controllable_operator.api import ControllableModel
 from controllable_operator.api.types import seconds
-from controllable_operator.desired.common import HTTP_PORT
+from controllable_operator.desired.common import HTTP_PORT, selector_labels
 from controllable_operator.desired.config_map import ENGINE_FILE, MODEL_PATH
 from controllable_operator.desired.config_map import name_of as config_map_name
 
@@ -44,6 +44,16 @@ def pod_spec(model: ControllableModel, image: str) -> dict[str, Any]:
             "fsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        # A node that fails takes as few replicas with it as can be, where there is a choice.
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": selector_labels(model.metadata.name)},
+                "matchLabelKeys": ["pod-template-hash"],
+            }
+        ],
         "initContainers": [_fetch(model, image)],
         "containers": [_triton(model, image), _frontend(image)],
         "volumes": _volumes(model),
