@@ -84,7 +84,7 @@ lint: venv  ## style, types, import contracts, generated files without differenc
 	$(PY) -m controllable_operator.api.generate --check
 
 .PHONY: generate
-generate: venv  ## the CRD from the typed API
+generate: venv  ## the CRD, the dashboard and the fleet's rules from the code
 	$(PY) -m controllable_operator.api.generate
 
 # --------------------------------------------------------------------- evidence

@@ -172,6 +172,7 @@ def operator(definitions: None, operator_kubeconfig: Path) -> Iterator[OperatorP
             | {
                 "KUBECONFIG": str(operator_kubeconfig),
                 "CONTROLLABLE_RUNTIME_IMAGE": PAUSE,
+                "CONTROLLABLE_PROMETHEUS_URL": "http://prometheus.monitoring:9090",
                 "PYTHONPATH": str(ROOT / "operator"),
             },
             stdout=output,

@@ -25,6 +25,7 @@ from controllable_operator.errors import (
 from controllable_operator.events import events_for, post
 from controllable_operator.kinds import MODEL, POD
 from controllable_operator.metrics import WRITES
+from controllable_operator.monitored import monitored
 from controllable_operator.pods import reports
 from controllable_operator.scaling import scaling_status
 from controllable_operator.settings import Settings
@@ -91,6 +92,7 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
     further: dict[str, Verdict] = {}
     scaling = model.status.scaling
     if error is None:
+        further["Monitored"] = monitored(model, cluster)
         obstacle = scaling_obstacle(model, context.settings, cluster)
         further["ScalingActive"], scaling = scaling_status(model, obstacle, applied.children.values(), now)
     if disputes := context.contention.disputes((namespace, name), clock):

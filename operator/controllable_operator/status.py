@@ -15,7 +15,7 @@ from controllable_operator.pods import PodReport, Problem, Stage, worst
 _STALLED_ATTEMPTS = 3
 _STALLED_REASONS = {"ModelNotFound", "ModelLoadFailed"}
 
-_OF_CHILDREN = {"ScalingActive"}
+_OF_CHILDREN = {"ScalingActive", "Monitored"}
 
 _WITH_DIGITS = re.compile(r"[\w-]*\d[\w-]*")
 

@@ -3,6 +3,7 @@
 from controllable_operator.api.control import ComputeBudget, Control, PathPruning, Policy
 from controllable_operator.api.gpu import Gpu
 from controllable_operator.api.model_source import ModelSource, SecretRef
+from controllable_operator.api.monitoring import Monitoring, Range, Slo
 from controllable_operator.api.network_policy import NetworkPolicy, Peer
 from controllable_operator.api.pod_template import PodMetadata, PodTemplate
 from controllable_operator.api.resource import (
@@ -32,6 +33,7 @@ __all__ = [
     "Endpoints",
     "Gpu",
     "ModelSource",
+    "Monitoring",
     "NetworkPolicy",
     "PathPruning",
     "Peer",
@@ -39,11 +41,13 @@ __all__ = [
     "PodTemplate",
     "Policy",
     "Queue",
+    "Range",
     "Resources",
     "Scaling",
     "ScalingStatus",
     "SecretRef",
     "Serving",
+    "Slo",
     "Spec",
     "Status",
     "Targets",

@@ -1,15 +1,23 @@
-"""Write the CRD from the typed API: `python -m controllable_operator.api.generate [--check]`."""
+"""Write what follows from the code: `python -m controllable_operator.api.generate [--check]`.
+
+The CRD from the typed API, and the dashboard and rules that concern more than one model.
+"""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 import yaml
 
 from controllable_operator.api.crd import custom_resource_definition
+from controllable_operator.api.monitoring import Slo
+from controllable_operator.desired.dashboard import dashboard
+from controllable_operator.desired.queries import MODEL_LABEL
+from controllable_operator.desired.rules import fleet_recordings
 
 _ROOT = Path(__file__).parents[3]
-_HEADER = "# Generated from operator/controllable_operator/api by `make generate`; edits are overwritten.\n"
+_HEADER = "# Generated from operator/controllable_operator/{} by `make generate`; edits are overwritten.\n"
 # Removing a CRD removes every model of the cluster, so the chart keeps it unless told otherwise.
 _KEEP = """metadata:
   {{- if .Values.keep }}
@@ -22,12 +30,36 @@ _KEEP = """metadata:
 def generated_files() -> dict[Path, str]:
     """What each generated file must hold, by path."""
     manifest = custom_resource_definition()
-    text = _HEADER + yaml.safe_dump(manifest, sort_keys=False, width=110, allow_unicode=True)
+    text = _HEADER.format("api") + _yaml(manifest)
     name = f"{manifest['spec']['group']}_{manifest['spec']['names']['plural']}.yaml"
     return {
         _ROOT / "crds" / name: text,
         _ROOT / "charts/controllable-crds/templates" / name: text.replace("metadata:\n", _KEEP, 1),
+        _ROOT / "dashboards/controllable-models.json": _dashboard(),
+        _ROOT / "alerts/fleet.rules.yaml": _fleet_rules(),
     }
+
+
+def _dashboard() -> str:
+    """One dashboard for all models, to be imported by hand where the operator makes none."""
+    document = dashboard(
+        title="ControllableModels",
+        uid="controllable-models",
+        select=f'namespace="$namespace",{MODEL_LABEL}="$model"',
+        slo=Slo(),
+        picked=True,
+    )
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _fleet_rules() -> str:
+    """What all models of a Prometheus come to, in the form of its rule files."""
+    groups = [{"name": "controllable-fleet", "rules": fleet_recordings()}]
+    return _HEADER.format("desired/rules.py") + _yaml({"groups": groups})
+
+
+def _yaml(document: dict[str, object]) -> str:
+    return yaml.safe_dump(document, sort_keys=False, width=110, allow_unicode=True)
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from controllable_operator.api.control import Control
 from controllable_operator.api.gpu import Gpu
 from controllable_operator.api.model_source import ModelSource
+from controllable_operator.api.monitoring import Monitoring
 from controllable_operator.api.network_policy import NetworkPolicy
 from controllable_operator.api.pod_template import PodTemplate
 from controllable_operator.api.scaling import Scaling
@@ -76,6 +77,10 @@ class Spec(ApiModel):
     )
     scaling: Scaling = Field(
         default=Scaling(), description="scaling lets an autoscaler set the replicas, within bounds."
+    )
+    monitoring: Monitoring = Field(
+        default=Monitoring(),
+        description="monitoring of the model, where the cluster has Prometheus operator.",
     )
     network_policy: NetworkPolicy = Field(
         default=NetworkPolicy(),

@@ -8,6 +8,7 @@ from controllable_operator.desired.autoscaler import autoscaler
 from controllable_operator.desired.config_map import config_map
 from controllable_operator.desired.deployment import deployment
 from controllable_operator.desired.disruption_budget import disruption_budget
+from controllable_operator.desired.monitoring import monitoring
 from controllable_operator.desired.network_policy import network_policy
 from controllable_operator.desired.service import service
 from controllable_operator.settings import Settings
@@ -31,5 +32,6 @@ def desired(model: ControllableModel, settings: Settings, cluster: Cluster) -> l
         service(model),
         deployment(model, settings),
         *([disruption_budget(model)] if model.spec.wanted_replicas > 1 else []),
+        *monitoring(model, cluster),
         *([scaler] if scaler else []),
     ]

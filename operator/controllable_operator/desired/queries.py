@@ -18,7 +18,7 @@ PATHS = "controllable_paths_total"
 TOKENS = "controllable_tokens_total"
 BUDGET_TOKENS = "controllable_budget_tokens_total"
 KV_BLOCKS = "controllable_kv_blocks"
-METRICS = (REQUESTS, WAITING, RUNNING, DURATION, FIRST_TOKEN, PATHS, TOKENS, BUDGET_TOKENS, KV_BLOCKS)
+ENGINE_UP = "controllable_frontend_triton_up"
 
 
 def selector(model: ControllableModel) -> str:
@@ -42,21 +42,43 @@ def in_flight(select: str) -> str:
 
 def kv_utilisation(select: str) -> str:
     """Used share of the KV cache, 0 to 1."""
-    return f'sum({KV_BLOCKS}{{{select},state="used"}}) / sum({KV_BLOCKS}{{{select}}})'
+    return f'sum({KV_BLOCKS}{{state="used",{select}}}) / sum({KV_BLOCKS}{{{select}}})'
 
 
 def latency_p99(select: str) -> str:
     """Seconds that all but one in a hundred requests are answered within."""
-    return f"histogram_quantile(0.99, sum by (le) (rate({DURATION}_bucket{{{select}}}[{WINDOW}])))"
+    return quantile(0.99, DURATION, select)
+
+
+def quantile(share: float, histogram: str, select: str) -> str:
+    """Seconds that this share of what a histogram saw is within."""
+    return f"histogram_quantile({share}, sum by (le) (rate({histogram}_bucket{{{select}}}[{WINDOW}])))"
+
+
+def failure_rate(select: str) -> str:
+    """Share of the requests that failed, 0 to 1."""
+    return _share(REQUESTS, 'outcome="failed"', select)
+
+
+def refusal_rate(select: str) -> str:
+    """Share of the requests that the queue did not take or let wait for too long, 0 to 1."""
+    return _share(REQUESTS, 'outcome=~"rejected|timeout"', select)
 
 
 def path_pruning_rate(select: str) -> str:
     """Share of the ended paths that were pruned, 0 to 1."""
-    ended = f"sum(rate({PATHS}{{{select}}}[{WINDOW}]))"
-    return f'sum(rate({PATHS}{{{select},fate="pruned"}}[{WINDOW}])) / {ended}'
+    return _share(PATHS, 'fate="pruned"', select)
 
 
 def budget_utilisation(select: str) -> str:
     """Share of the granted path tokens that were used, 0 to 1."""
-    granted = f'sum(rate({BUDGET_TOKENS}{{{select},kind="granted"}}[{WINDOW}]))'
-    return f'sum(rate({BUDGET_TOKENS}{{{select},kind="used"}}[{WINDOW}])) / {granted}'
+    used, granted = (_rate(BUDGET_TOKENS, f'kind="{kind}"', select) for kind in ("used", "granted"))
+    return f"{used} / {granted}"
+
+
+def _share(counter: str, part: str, select: str) -> str:
+    return f"{_rate(counter, part, select)} / sum(rate({counter}{{{select}}}[{WINDOW}]))"
+
+
+def _rate(counter: str, part: str, select: str) -> str:
+    return f"sum(rate({counter}{{{part},{select}}}[{WINDOW}]))"
