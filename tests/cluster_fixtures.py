@@ -14,12 +14,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[1]
 Manifest = dict[str, Any]
@@ -73,6 +75,21 @@ class OperatorProcess:
 
     process: "subprocess.Popen[bytes]"
     log: Path
+    metrics_port: int
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum of all series of `controllable_operator_<name>` that have these labels; 0 if it's down."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
+                families = list(text_string_to_metric_families(answer.read().decode()))
+        except OSError:
+            return 0.0
+        samples = [sample for family in families for sample in family.samples]
+        return sum(
+            sample.value
+            for sample in samples
+            if sample.name == f"controllable_operator_{name}" and labels.items() <= sample.labels.items()
+        )
 
 
 def eventually(probe: Callable[[], T], timeout: float = 20.0, interval: float = 0.1) -> T:
@@ -150,6 +167,8 @@ def operator_kubeconfig(cluster: Kubectl, tmp_path_factory: pytest.TempPathFacto
     account = namespace.list("serviceaccounts", f"app.kubernetes.io/instance={namespace.namespace}")[0]
     token = namespace("create", "token", account["metadata"]["name"]).strip()
     config = yaml.safe_load(cluster("config", "view", "--raw", "--flatten", "--minify"))
+    # where its Lease is, too
+    config["contexts"][0]["context"]["namespace"] = namespace.namespace
     config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
     path = tmp_path_factory.mktemp("operator") / "kubeconfig"
     path.write_text(yaml.safe_dump(config))
@@ -161,16 +180,21 @@ def operator_kubeconfig(cluster: Kubectl, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def operator(definitions: None, operator_kubeconfig: Path) -> Iterator[OperatorProcess]:
     """The operator as a process beside the tests."""
-    log, port = operator_kubeconfig.with_name("operator.log"), _free_port()
+    with running_operator(operator_kubeconfig, operator_kubeconfig.with_name("operator.log")) as process:
+        yield process
+
+
+@contextmanager
+def running_operator(kubeconfig: Path, log: Path, *arguments: str) -> Iterator[OperatorProcess]:
+    """An operator as a process, from when it is healthy."""
+    health, metrics = _free_port(), _free_port()
+    command = [sys.executable, "-m", "controllable_operator.cli", "run", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "controllable_operator.cli", "run"),
-                *(f"--health-port={port}", "--metrics-port=0"),
-            ],
+            [*command, f"--health-port={health}", f"--metrics-port={metrics}"],
             env=os.environ
             | {
-                "KUBECONFIG": str(operator_kubeconfig),
+                "KUBECONFIG": str(kubeconfig),
                 "CONTROLLABLE_RUNTIME_IMAGE": PAUSE,
                 "CONTROLLABLE_PROMETHEUS_URL": "http://prometheus.monitoring:9090",
                 "PYTHONPATH": str(ROOT / "operator"),
@@ -178,10 +202,12 @@ def operator(definitions: None, operator_kubeconfig: Path) -> Iterator[OperatorP
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    eventually(lambda: _answers(f"http://127.0.0.1:{port}/healthz"))
-    yield OperatorProcess(process, log)
-    process.terminate()
-    process.wait(timeout=30)
+    try:
+        eventually(lambda: _answers(f"http://127.0.0.1:{health}/healthz"), timeout=60)
+        yield OperatorProcess(process, log, metrics)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def _free_port() -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -140,3 +141,52 @@ async def test_a_round_visits_every_model() -> None:
     async with running(Controller(recorder, lambda: [("ns", "a"), ("ns", "b")], round_seconds=0.05)):
         await recorder.called(2)
     assert {("ns", "a"), ("ns", "b")} <= set(recorder.calls)
+
+
+async def test_a_stop_waits_for_the_reconciliation_in_hand_and_takes_up_no_other() -> None:
+    gate, ended = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        gate.wait(5)
+        ended.set()
+
+    recorder = Recorder(slow)
+    controller = Controller(recorder, list)
+    controller.start()
+    controller.note("ns", "a")
+    await recorder.called(1)
+    stopping = asyncio.create_task(controller.stop())
+    await asyncio.sleep(0.05)
+    controller.note("ns", "b")
+    assert not stopping.done()
+    gate.set()
+    await stopping
+    assert ended.is_set()
+    assert recorder.calls == [("ns", "a")]
+
+
+async def test_what_asks_to_be_looked_at_later_is() -> None:
+    calls: list[float] = []
+
+    def reconcile(*_: object) -> float | None:
+        calls.append(time.monotonic())
+        return 0.2 if len(calls) == 1 else None
+
+    async with running(Controller(reconcile, list)) as controller:
+        controller.note("ns", "a")
+        async with asyncio.timeout(5):
+            while len(calls) < 2:  # noqa: ASYNC110 - the calls come from other threads
+                await asyncio.sleep(0.01)
+    assert calls[1] - calls[0] >= 0.2
+
+
+async def test_the_last_success_of_a_model_goes_with_the_model() -> None:
+    models = [("ns", "a"), ("ns", "b")]
+    recorder = Recorder()
+    async with running(Controller(recorder, lambda: models)) as controller:
+        await recorder.called(2)
+        async with asyncio.timeout(5):
+            while set(controller.successes) != set(models):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        models.remove(("ns", "b"))
+        assert set(controller.successes) == {("ns", "a")}
