@@ -1,0 +1,147 @@
+"""The command line: help that teaches, errors in one line, a way to the cluster that says what it lacks."""
+
+import json
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from controllable_operator.plugin import capabilities, connection, errors
+from controllable_operator.plugin.cli import main, parser
+from controllable_operator.plugin.served import parse
+from plugin_objects import resource
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("status", "top", "ask", "events", "fleet", "capabilities")
+
+
+def forbidden(message: str) -> bytes:
+    return json.dumps({"kind": "Status", "message": message, "code": 403}).encode()
+
+
+def kubeconfig(folder: Path, server: str) -> str:
+    config: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "team-a"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    }
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(config))
+    return str(path)
+
+
+def test_the_distribution_installs_the_plugin_under_the_name_that_kubectl_looks_for() -> None:
+    scripts = tomllib.loads((ROOT / "operator/pyproject.toml").read_text())["project"]["scripts"]
+    module, _, function = scripts["kubectl-controllable"].partition(":")
+    assert callable(getattr(import_module(module), function))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_teaches_by_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"  kubectl controllable {command}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+def test_watching_and_json_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["fleet", "--watch", "-o", "json"])
+    assert stopped.value.code == 2
+    assert "--watch shows a table" in capsys.readouterr().err
+
+
+def test_no_think_is_an_effort_of_none() -> None:
+    assert parser().parse_args(["ask", "nano", "6*7?", "--no-think"]).effort == "none"
+
+
+def test_without_a_kubeconfig_one_line_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fleet", "--kubeconfig", str(tmp_path / "none")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: there is no usable kubeconfig")
+    assert told.count("\n") == 1
+
+
+def test_a_context_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = kubeconfig(tmp_path, "http://127.0.0.1:1")
+    assert main(["fleet", "--kubeconfig", path, "--context", "prod"]) == 1
+    assert "prod" in capsys.readouterr().err
+
+
+def test_an_api_server_that_is_away_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fleet", "--kubeconfig", kubeconfig(tmp_path, "http://127.0.0.1:1")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: the API server at http://127.0.0.1:1 does not answer")
+    assert told.count("\n") == 1
+
+
+def test_the_namespace_is_the_contexts(tmp_path: Path) -> None:
+    assert connection.Connection.open(kubeconfig(tmp_path, "http://127.0.0.1:1")).namespace == "team-a"
+
+
+def test_a_missing_right_is_told_as_a_verb_on_a_resource() -> None:
+    message = (
+        'controllablemodels.serving.controllable.dev is forbidden: User "eve" cannot list resource '
+        '"controllablemodels" in API group "serving.controllable.dev" in the namespace "test"'
+    )
+    error = connection.error_for(403, forbidden(message), "/apis")
+    assert isinstance(error, errors.NotAllowed)
+    assert str(error) == (
+        'you may not list controllablemodels.serving.controllable.dev in the namespace "test"; '
+        "ask who runs the cluster for a role with verb list on controllablemodels.serving.controllable.dev "
+        "(check: kubectl auth can-i list controllablemodels.serving.controllable.dev)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind"),
+    [
+        (401, b'{"message": "Unauthorized"}', errors.NotAllowed),
+        (404, b"404 page not found", errors.NotServed),
+        (404, b'{"message": "controllablemodels \\"x\\" not found"}', errors.NotFound),
+        (500, b'{"message": "etcd is away"}', errors.Refused),
+    ],
+)
+def test_answers_become_typed_errors(status: int, content: bytes, kind: type[Exception]) -> None:
+    assert type(connection.error_for(status, content, "/apis/x")) is kind
+
+
+def group(name: str, version: str, *resources: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "versions": [{"version": version, "resources": list(resources)}]}
+
+
+OFFER = parse(
+    {
+        "items": [
+            group("keda.sh", "v1alpha1", resource("scaledobjects", "ScaledObject")),
+            group("monitoring.coreos.com", "v1", resource("podmonitors", "PodMonitor")),
+            group("custom.metrics.k8s.io", "v1beta2", resource("pods/waiting", "MetricValueList", "get")),
+        ]
+    }
+)
+
+
+def test_a_capability_is_there_if_all_that_it_needs_is_served() -> None:
+    found = {row["name"]: row for row in capabilities.build(OFFER, [])["capabilities"]}
+    assert (found["KEDA"]["available"], found["KEDA"]["version"]) == (True, "v1alpha1")
+    assert found["custom metrics"]["available"]
+    assert not found["Prometheus operator"]["available"]  # no PrometheusRule
+    assert not found["ControllableModel"]["available"]
+
+
+def test_gpus_are_counted_by_product() -> None:
+    def node(count: str) -> dict[str, Any]:
+        labels = {"nvidia.com/gpu.product": "H100"}
+        return {
+            "metadata": {"labels": labels},
+            "status": {"allocatable": {"nvidia.com/gpu": count, "cpu": "4"}},
+        }
+
+    assert capabilities.build(OFFER, [node("8"), node("8"), node("0")])["gpus"] == [
+        {"resource": "nvidia.com/gpu", "product": "H100", "nodes": 2, "count": 16}
+    ]
+    assert capabilities.build(OFFER, None)["gpus"] is None
