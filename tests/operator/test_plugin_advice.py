@@ -12,7 +12,7 @@ from plugin_objects import condition
 
 PACKAGE = Path(controllable_operator.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs/conditions.md"
-REASON = re.compile(r"[A-Z][a-z]+(?:[A-Z]+[a-z]*)*")
+REASON = re.compile(r"[A-Z]+[a-z]+[A-Za-z]*")
 
 
 def all_subclasses(kind: type[OperatorError]) -> set[type[OperatorError]]:
@@ -33,16 +33,29 @@ def _leading(part: str) -> list[str]:
 
 
 def in_code() -> set[str]:
-    """Reasons as the code has them: the second of a verdict (bool, reason, …), the first two of a Problem."""
+    """Reasons as the code has them: of a verdict (bool, reason, …), a Problem(reason, reason, …), an obstacle
+    (a returned pair of reason and message)."""
     found: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
         if "plugin" in path.relative_to(PACKAGE).parts:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        module = ast.parse(path.read_text())
+        named = {
+            node.targets[0].id: node.value
+            for node in module.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in ast.walk(module):
             if isinstance(node, ast.Tuple) and len(node.elts) == 3 and _is_bool(node.elts[0]):
-                found |= _words(node.elts[1:2])
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem":
-                found |= _words(node.args[:2])
+                found |= _words(node.elts[1:2], named)
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem":
+                found |= _words(node.args[:2], named)
+            elif (
+                isinstance(node, ast.Return)
+                and isinstance(node.value, ast.Tuple)
+                and _is_obstacle(node.value)
+            ):
+                found |= _words(node.value.elts[:1], named)
     return found
 
 
@@ -50,9 +63,15 @@ def _is_bool(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, bool)
 
 
-def _words(nodes: list[ast.expr]) -> set[str]:
-    constants = [node for outer in nodes for node in ast.walk(outer) if isinstance(node, ast.Constant)]
-    return {c.value for c in constants if isinstance(c.value, str) and REASON.fullmatch(c.value)}
+def _is_obstacle(node: ast.Tuple) -> bool:
+    kinds = [type(element) for element in node.elts]
+    return kinds in ([ast.Constant, ast.Constant], [ast.Constant, ast.JoinedStr])
+
+
+def _words(nodes: list[ast.expr], named: dict[str, ast.expr]) -> set[str]:
+    inner = [named.get(getattr(node, "id", ""), node) for outer in nodes for node in ast.walk(outer)]
+    constants = [node.value for node in inner if isinstance(node, ast.Constant)]
+    return {value for value in constants if isinstance(value, str) and REASON.fullmatch(value)}
 
 
 RAISED = {error.reason for error in all_subclasses(OperatorError)}
@@ -65,7 +84,7 @@ def test_reasons_are_found_at_all() -> None:
 
 @pytest.mark.parametrize("reason", sorted(documented() | in_code() | RAISED))
 def test_every_reason_has_its_advice(reason: str) -> None:
-    assert reason in ADVICE
+    assert reason in ADVICE, f"say what to do about {reason} in plugin/advice.py"
 
 
 @pytest.mark.parametrize("key", sorted(ADVICE))

@@ -78,6 +78,18 @@ ADVICE: dict[str, Advice] = {
         BAD, "give the autoscaler the metrics that the message names; see `kubectl controllable capabilities`"
     ),
     "BudgetExhausted": Advice(BAD, "raise spec.scaling.maxGPUs if more replicas are worth their GPUs"),
+    # Monitored
+    "Monitored": Advice(OK, "nothing: Prometheus scrapes the pods"),
+    "CRDsMissing": Advice(IDLE, "install Prometheus operator if the model is to be watched"),
+    # Contested
+    "FieldsReverted": Advice(
+        BAD,
+        "let only one of the two write what the message names: the operator, or who keeps changing it back",
+    ),
+    # Ready, of a rollout
+    "RolledBack": Advice(
+        BAD, f"the revision before serves on; mend what the message names and change the spec: {_EDIT}"
+    ),
 }
 
 
@@ -88,7 +100,7 @@ def advice(kind: str, reason: str, namespace: str, name: str) -> Advice | None:
 
 
 # True is bad news for these, False for all others.
-BAD_WHEN_TRUE = {"Stalled", "Contended"}
+BAD_WHEN_TRUE = {"Stalled", "Contested"}
 
 
 def condition_health(condition: dict[str, Any]) -> str:
