@@ -1,7 +1,6 @@
 """What all of the plugin's output has in common: marks, ages, tables, and where it goes."""
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ _PIPE_WIDTH = 10_000
 
 def console(stream: TextIO = sys.stdout) -> Console:
     """Colours and the terminal's width on a terminal, plain whole lines elsewhere. NO_COLOR is honoured."""
-    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or _PIPE_WIDTH)
+    width = None if stream.isatty() else _PIPE_WIDTH
     return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
 
 
