@@ -11,6 +11,7 @@ import kopf
 from prometheus_client import REGISTRY, start_http_server
 
 from controllable_operator import handlers
+from controllable_operator.api import PLURAL
 from controllable_operator.client import Client
 from controllable_operator.leader import Elector
 from controllable_operator.operator import Operator
@@ -63,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _is_not_about_optional_kinds(record: logging.LogRecord) -> bool:
+    """kopf warns of every kind that it finds nowhere; only our own has to be there."""
+    message = record.getMessage()
+    return not message.startswith("Unresolved resources") or PLURAL in message
+
+
 def run(health_port: int, metrics_port: int, election_namespace: str | None) -> None:
     """Run the operator until SIGTERM. With `election_namespace` only while it holds the Lease there."""
     client, settings = Client.from_environment(), Settings.from_environment()
@@ -90,6 +97,7 @@ def main() -> None:
     # Every event that kopf hands over and every probe of kubelet would be a line that tells nothing.
     for chatty in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.observation").addFilter(_is_not_about_optional_kinds)
     election_namespace = arguments.leader_election_namespace if arguments.leader_elect else None
     run(arguments.health_port, arguments.metrics_port, election_namespace)
 

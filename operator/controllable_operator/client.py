@@ -171,7 +171,8 @@ def _error(status: int, content: bytes, retry_after: str | None, subject: str) -
     except (ValueError, KeyError, TypeError, AttributeError):
         message, causes = content.decode(errors="replace")[:500] or f"HTTP status {status}", []
     message = f"{subject}: {message}"
-    if status == 422:
+    # A field that a kind has not is no reason for server-side apply to say 422: it says 500.
+    if status == 422 or "failed to create typed patch object" in message:
         return InvalidSpec(message)
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return NotFound(message, status)

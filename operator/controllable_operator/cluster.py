@@ -18,3 +18,8 @@ class Cluster:
     def has(self, *kinds: Kind) -> bool:
         """Whether all of these are served."""
         return self.kinds.issuperset(kinds)
+
+    def told(self) -> str:
+        """What is served, for people."""
+        names = sorted(kind.name for kind in self.kinds) + ["pods' metrics"] * self.custom_metrics
+        return ", ".join(names) or "none of the optional kinds"

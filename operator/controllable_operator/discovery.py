@@ -77,6 +77,7 @@ class Discovery:
             ApiError: the API server does not answer.
         """
         self.cluster = await asyncio.to_thread(self._look, self.cluster)
+        logger.info("the cluster offers %s", self.cluster.told())
         self._task = asyncio.create_task(self._follow(), name="discovery")
 
     async def stop(self) -> None:
@@ -106,6 +107,6 @@ class Discovery:
             logger.warning("what the cluster offers is not known anew: %s", error)
             return
         if found != self.cluster:
-            logger.info("the cluster now offers %s", found)
+            logger.info("the cluster now offers %s", found.told())
             self.cluster = found
             self._changed()

@@ -1,0 +1,39 @@
+"""Which of our errors an answer of the API server is."""
+
+import json
+from typing import Any
+
+import pytest
+from controllable_operator.client import _error
+from controllable_operator.errors import ApiError, Conflict, Forbidden, InvalidSpec, NotFound
+
+UNKNOWN_FIELD = "failed to create typed patch object (ns/nano): .spec.x: field not declared in schema"
+GOING = [{"reason": "NamespaceTerminating"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "expected"),
+    [
+        (422, {"message": "Deployment is invalid"}, InvalidSpec),
+        (500, {"message": UNKNOWN_FIELD}, InvalidSpec),
+        (500, {"message": "failed calling webhook"}, ApiError),
+        (409, {"message": "changed meanwhile"}, Conflict),
+        (403, {"message": "exceeded quota"}, Forbidden),
+        (403, {"message": "being terminated", "details": {"causes": GOING}}, NotFound),
+        (404, {"message": "no such thing"}, NotFound),
+    ],
+)
+def test_an_answer_has_its_error(status: int, answer: dict[str, Any], expected: type[Exception]) -> None:
+    error = _error(status, json.dumps(answer).encode(), None, "Deployment nano")
+    assert type(error) is expected
+    assert str(error) == f"Deployment nano: {answer['message']}"
+
+
+def test_an_answer_that_is_no_status_is_told_as_it_is() -> None:
+    error = _error(503, b"upstream connect error", "7", "Deployment nano")
+    assert isinstance(error, ApiError)
+    assert (str(error), error.status, error.retry_after) == (
+        "Deployment nano: upstream connect error",
+        503,
+        7,
+    )
