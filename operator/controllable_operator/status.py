@@ -78,7 +78,7 @@ def _ready(
     if wanted == 0:
         return True, "ScaledToZero", "no pods are asked for; set spec.replicas to serve"
     if serving >= wanted:
-        return True, "Serving", f"{serving} of {wanted} pods answer"
+        return True, "Serving", f"{serving} of {wanted} pods answer{_budget(model)}"
     if problem:
         return False, problem.ready, problem.message
     progress = f"{serving} of {wanted} pods of this generation answer"
@@ -86,6 +86,12 @@ def _ready(
         return False, "PodsNotReady", f"{progress}; one that did has fallen silent"
     slowest = next((stage for stage in Stage if _count(current, stage)), Stage.PENDING)
     return False, "Progressing", f"{progress}; the slowest one {slowest.value}"
+
+
+def _budget(model: ControllableModel) -> str:
+    """What to add where somebody asks for more pods than spec.scaling.maxGPUs allows."""
+    asked, wanted = model.spec.replicas, model.spec.wanted_replicas
+    return f"; scaling.maxGPUs allows no more of the {asked} asked for" if asked > wanted else ""
 
 
 def _back(model: ControllableModel) -> str:

@@ -21,7 +21,7 @@ IDLE_PODS = {
         "terminationGracePeriodSeconds": 1,
         "initContainers": [{"name": "fetch", "image": "localhost/busybox:1", "command": ["true"]}],
         "containers": [
-            {"name": "triton", "image": PAUSE, "livenessProbe": DELETED, "lifecycle": DELETED},
+            {"name": "triton", "image": PAUSE, "livenessProbe": None, "lifecycle": DELETED},
             {"name": "frontend", "image": PAUSE, "lifecycle": DELETED}
             | dict.fromkeys(("startupProbe", "livenessProbe", "readinessProbe"), DELETED),
         ],

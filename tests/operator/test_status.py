@@ -134,6 +134,15 @@ def test_a_suspended_model_is_ready_on_purpose_and_says_what_comes_back(
     assert "3 pods start" in str(condition(status, "Ready"))
 
 
+def test_it_is_told_where_the_gpus_allow_fewer_pods_than_asked_for(
+    observe: Callable[..., Status], make_model: MakeModel, make_pod: MakePod
+) -> None:
+    model = make_model(replicas=5, gpu={"count": 1}, scaling={"maxGPUs": 1})
+    status = observe(make_pod("ready"), model=model)
+    assert verdict(status) == ("True", "Serving")
+    assert "allows no more of the 5 asked for" in str(condition(status, "Ready"))
+
+
 def test_what_was_told_of_the_children_stays_while_they_cannot_be_looked_at(
     observe: Callable[..., Status], make_model: MakeModel
 ) -> None:
