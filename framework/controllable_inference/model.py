@@ -88,8 +88,6 @@ class ControllableInference:
         folder = checkpoint.find(_published(path_or_repo), revision, token)
         settings = ControlSettings.parse(control)
         config = ControlConfig.load(folder)
-        if config and not settings.policy.enabled:
-            config = config.model_copy(update={"policy": None})
         model, tokenizer = checkpoint.load(folder, precision, gguf_file, device)
         vocabulary = Vocabulary.of(model, tokenizer, config)
         if controller is None:

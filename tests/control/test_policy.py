@@ -17,6 +17,7 @@ from controllable_inference.control.load import load_controller
 from controllable_inference.control.policy import (
     ACTIONS,
     STATE,
+    Guard,
     Outlay,
     Policy,
     PolicyNet,
@@ -31,6 +32,7 @@ from controllable_inference.engine.request import RequestBudget, SamplingParams
 from controllable_inference.errors import ControlConfigError
 
 RULE = BudgetRule(base_paths=16, base_tokens=100, max_paths=16)
+GUARD = Guard(min_keep=2, min_steps=2)
 
 
 def finished(index: int, answer: str | None, score: float | None = 0.9, tokens: int = 40) -> PathView:
@@ -156,34 +158,42 @@ def test_lead_is_the_beta_probability_of_adaptive_consistency():
     ],
 )
 def test_what_an_action_comes_to(action, paths, decisions):
-    assert obey(action, request(*paths)) == decisions
+    assert obey(action, request(*paths), GUARD) == decisions
 
 
 def test_nothing_is_started_beyond_the_plan():
     few_left = request(finished(0, "4"), finished(1, "5"), total=3)
-    assert obey("spawn_8", few_left) == [Spawn(1)]
+    assert obey("spawn_8", few_left, GUARD) == [Spawn(1)]
     no_room = request(finished(0, "4"), running(1, 0.5), running(2, 0.5), at_once=2)
-    assert obey("spawn_1", no_room) == []
+    assert obey("spawn_1", no_room, GUARD) == []
     none_left = request(finished(0, "4"), finished(1, "5"), total=2)
-    assert obey("spawn_1", none_left) == [Stop("policy")]
+    assert obey("spawn_1", none_left, GUARD) == [Stop("policy")]
 
 
 def test_nothing_is_started_at_a_boundary_while_something_runs():
-    assert obey("spawn_1", request(running(0, 0.5, at=True), running(1, 0.5))) == []
+    assert obey("spawn_1", request(running(0, 0.5, at=True), running(1, 0.5)), GUARD) == []
     pruned = replace(running(0, 0.1, at=True), state="pruned")
-    assert obey("spawn_1", request(finished(1, "4"), pruned)) == [Spawn(1)]
+    assert obey("spawn_1", request(finished(1, "4"), pruned), GUARD) == [Spawn(1)]
 
 
 def test_pruning_can_be_forbidden():
-    assert obey("prune", request(running(0, 0.5), running(1, 0.2)), may_prune=False) == []
+    assert obey("prune", request(running(0, 0.5), running(1, 0.2), running(2, 0.5)), None) == []
+
+
+def test_pruning_keeps_to_the_guard():
+    three = (running(0, 0.5), running(1, 0.2), running(2, 0.4))
+    assert obey("prune", request(*three), Guard(min_keep=3, min_steps=2)) == []
+    assert obey("prune", request(finished(3, "4"), *three), Guard(3, 2)) == [Prune(1, "policy")]
+    young = (running(0, 0.5), running(1, 0.2, steps=1), running(2, 0.4))
+    assert obey("prune", request(*young), GUARD) == [Prune(2, "policy")]
 
 
 def test_it_is_asked_at_the_end_of_paths_and_at_checkpoints_only():
     policy = always("stop", Outlay(checkpoints=(4,)))
     for step, expected in ((3, []), (4, [Stop("policy")])):
         view = request(finished(0, "4"), running(1, 0.9, steps=step, at=True))
-        assert policy.decide(view, weight) == expected
-    assert policy.decide(request(finished(0, "4"), running(1, 0.9)), weight) == [Stop("policy")]
+        assert policy.decide(view, weight, GUARD) == expected
+    assert policy.decide(request(finished(0, "4"), running(1, 0.9)), weight, GUARD) == [Stop("policy")]
 
 
 def test_the_choice_is_the_nets_and_the_first_of_equals():
@@ -211,17 +221,19 @@ def laid_out(outlay: Outlay, predicted: float, rule: BudgetRule = RULE, **budget
 def test_a_predicted_coefficient_starts_more_paths_but_takes_none_away():
     outlay = Outlay(start_paths=2, at_once=6)
     assert [laid_out(outlay, c).paths for c in (0.3, 1.0, 1.6, 2.0)] == [2, 2, 3, 4]
-    for c in (0.05, 0.3, 1.0):
+    for c in (0.2, 0.3, 1.0):
         plan = laid_out(outlay, c)
         assert (plan.total, plan.max_paths, plan.token_cap, plan.mode) == (16, 6, 100, "slow")
         assert plan.coefficient == c
 
 
-def test_a_low_prediction_leaves_thinking_out_only_where_that_was_chosen():
-    outlay = Outlay(fast_below=0.1)
-    assert laid_out(outlay, 0.05).mode == "fast"
-    assert laid_out(outlay, 0.05).total == 1
-    assert laid_out(outlay, 0.2).mode == "slow"
+def test_a_low_prediction_may_leave_thinking_out():
+    rule = replace(RULE, fast_threshold=0.1)
+    assert laid_out(Outlay(), 0.05, rule).mode == "fast"
+    assert laid_out(Outlay(), 0.05, rule).total == 1
+    assert laid_out(Outlay(), 0.2, rule).mode == "slow"
+    unable = laid_out(Outlay(), 0.05, replace(rule, can_be_fast=False))
+    assert (unable.mode, unable.total) == ("slow", 16)
 
 
 def test_a_clients_limits_win():

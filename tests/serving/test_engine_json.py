@@ -48,7 +48,7 @@ def test_a_manifest_with_nothing_but_a_uri_becomes_a_valid_engine_json_with_the_
     document = parse_manifest(manifest()).engine_config("/weights/model").to_json()
     jsonschema.validate(document, SCHEMA)
     assert document["model"] == {"name": "nano", "path": "/weights/model", "precision": "auto"}
-    assert document["control"]["pathPruning"] == {"enabled": True, "maxPaths": 16, "threshold": "0.3"}
+    assert document["control"]["pathPruning"] == {"enabled": True, "maxPaths": 16, "threshold": None}
     assert document["control"]["computeBudget"]["maxTokens"] == 1024
     assert document["serving"]["queue"] == {"size": 256, "timeoutSeconds": 30.0}
     assert document["serving"]["drainTimeoutSeconds"] == 60.0
@@ -60,7 +60,7 @@ def test_what_a_manifest_says_wins_over_defaults_field_by_field():
         "serving": {"queue": {"timeout": "1m30s"}},
     }
     document = parse_manifest(manifest(**spec)).engine_config("m").to_json()
-    assert document["control"]["pathPruning"] == {"enabled": True, "maxPaths": 4, "threshold": "0.3"}
+    assert document["control"]["pathPruning"] == {"enabled": True, "maxPaths": 4, "threshold": None}
     assert document["control"]["trace"] == "full"
     assert document["serving"]["queue"] == {"size": 256, "timeoutSeconds": 90.0}
 

@@ -11,6 +11,7 @@ import torch
 from controllable_inference import ControllableInference
 from controllable_inference.control.baselines import SingleSample
 from controllable_inference.control.config import CONTROL_FILE, ControlConfig, ControlSettings
+from controllable_inference.control.gate import PathGate
 from controllable_inference.control.load import load_controller
 from controllable_inference.engine.engine import EngineConfig
 from controllable_inference.errors import ControlConfigError
@@ -102,7 +103,7 @@ def test_a_file_of_problems_makes_a_control_that_loads_and_prunes(model, work, t
     with ControllableInference.from_pretrained(model) as served:
         results = [served.generate(f"{n}+1=", budget=1.0, seed=n) for n in range(200, 220)]
     paths = [path for result in results for path in result.paths]
-    assert {path.reason for path in paths if path.fate == "pruned"} <= {"gate", "policy"}
+    assert {path.reason for path in paths if path.fate in ("pruned", "stopped")} & {"gate", "policy"}
     assert len({path.score for path in paths}) > 3  # scores tell paths apart
     assert all(1 <= result.usage.paths_started <= 4 for result in results)
 
@@ -374,6 +375,28 @@ def test_a_control_json_made_for_other_weights_is_not_kept(trained, work, tmp_pa
     assert config.data["model"] == model_digest(tuned)
 
 
+def test_weights_that_control_json_was_not_written_for_are_not_loaded(trained, work):
+    PathGate(ControlConfig.load(trained).gate.hidden_dim).save(trained / "gate.safetensors")
+    with pytest.raises(ControlConfigError, match=r"gate\.safetensors is not the file that control\.json"):
+        ControllableInference.from_pretrained(trained)
+    with pytest.raises(ControlConfigError, match="or from one that was stopped"):
+        train(trained, work, [Part.BUDGET])
+    train(trained, work, [Part.GATE])  # which replaces it
+
+
+def test_a_model_that_writes_no_steps_is_told_so(trained, work):
+    ControlConfig.load(trained).model_copy(update={"step_delimiters": ["@"]}).save(trained)
+    with pytest.raises(TrainingError, match=r"no recorded path has more than \d.*step_delimiters"):
+        train(trained, work)
+
+
+def test_figures_of_parts_that_are_gone_do_not_stay(trained, work):
+    config, _ = train(trained, work, options=replace(OPTIONS, tested=True))
+    assert "test" in config.figures
+    config, _ = train(trained, work, [Part.GATE], options=replace(OPTIONS, recall=0.9))
+    assert set(config.figures) == {"policy", "validation"}
+
+
 def test_a_foreign_or_broken_control_json_says_what_to_do(model, work):
     (model / CONTROL_FILE).write_text('{"layers": 3}')
     with pytest.raises(ControlConfigError, match=r"layers(.|\n)*Remove it to train everything anew"):
@@ -472,5 +495,5 @@ def test_a_card_can_be_written_from_what_training_leaves(trained):
     assert "problems of the validation split" in written
     accuracy = config.figures["validation"]["replay"]["gate_only"]["accuracy"]
     assert f"| gate only | {accuracy:.1%} |" in written
-    assert "2 settings tried" in written
+    assert "2 settings were tried" in written
     assert "1,500,000 parameters" in written

@@ -113,14 +113,14 @@ def test_an_episode_is_the_replay_of_the_controller_with_the_same_policy(seed):
         roll_out(Tables([record], watched), choose)
         assert np.allclose(
             np.concatenate(shown or [np.zeros((0, len(STATE)))]),
-            np.array(watched.shown or shown).reshape(-1, len(STATE)),
+            np.array(watched.shown).reshape(-1, len(STATE)),
             atol=1e-6,
         )
     assert len(kinds) > 1  # or there was nothing to compare
 
 
 def test_what_is_answered_without_thinking_is_in_the_figures_and_no_question_of_the_policys():
-    policy = some_policy(1, Outlay(fast_below=2))
+    policy = some_policy(1, Outlay())
     quick = controller(policy)
     quick.rule = BudgetRule(PATHS, 50, PATHS, max_coefficient=0.05)
     records = some_problems(5, 3)

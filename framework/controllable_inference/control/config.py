@@ -78,7 +78,7 @@ class BudgetConfig(_Strict):
 class PolicyConfig(_Strict):
     """state and actions name the net's inputs and outputs, in their order (`policy.STATE`, `policy.ACTIONS`).
 
-    start_paths, at_once, checkpoints, fast_below: see `policy.Outlay`. threshold: stands in for the gate's
+    start_paths, at_once, checkpoints: see `policy.Outlay`. threshold: stands in for the gate's
     where it is higher; with a policy to see to the vote, more paths may go than a promised recall allows.
     """
 
@@ -89,7 +89,6 @@ class PolicyConfig(_Strict):
     start_paths: float = Field(gt=0)
     at_once: int = Field(ge=1)
     checkpoints: list[int] = Field(default_factory=list)
-    fast_below: float = Field(default=0.0, ge=0, le=2)
     threshold: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -98,6 +97,7 @@ class ControlConfig(_Strict):
 
     think_end: ends the thinking segment; null for a model that does not think aloud, whose steps are those of
     its whole text. fast_prefix: closes that segment at once; "" where the chat template does so itself.
+    digests: sha256 of the weights' files by name; one that is another is not loaded.
     """
 
     version: Literal[1] = 1
@@ -108,6 +108,7 @@ class ControlConfig(_Strict):
     gate: GateConfig | None = None
     budget: BudgetConfig | None = None
     policy: PolicyConfig | None = None
+    digests: dict[str, str] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
     figures: dict[str, Any] = Field(default_factory=dict)
 
@@ -128,9 +129,11 @@ class ControlConfig(_Strict):
             ) from error
 
     def save(self, folder: Path) -> Path:
+        """Write `folder/control.json`, whole or not at all."""
         path = folder / CONTROL_FILE
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        return path
+        fresh = path.with_suffix(".new")
+        fresh.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        return fresh.replace(path)
 
 
 class _Settings(BaseModel):

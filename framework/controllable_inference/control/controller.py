@@ -15,7 +15,7 @@ from torch import Tensor
 from controllable_inference.control.allocation import BudgetRule, allocate
 from controllable_inference.control.budget import BudgetPredictor
 from controllable_inference.control.features import RANK, STATISTICS
-from controllable_inference.control.policy import Policy, left_to_start, without
+from controllable_inference.control.policy import Guard, Policy, left_to_start, without
 from controllable_inference.control.views import (
     Answer,
     Decision,
@@ -97,8 +97,7 @@ class GatedController:
     ) -> None:
         self.rule = rule
         self.threshold = threshold
-        self.min_keep = min_keep
-        self.min_steps = min_steps
+        self.guard = Guard(min_keep, min_steps)
         self.predictor = predictor
         self.policy = policy
         self.most_paths = rule.max_paths if policy is None else min(rule.max_paths, policy.outlay.at_once)
@@ -132,7 +131,7 @@ class GatedController:
         decisions: list[Decision] = [*self._doomed(request)]
         rest = without(request, decisions)
         if self.policy is not None and not self._is_settled(rest):
-            more = self.policy.decide(rest, self.weigh, may_prune=self.threshold is not None)
+            more = self.policy.decide(rest, self.weigh, self.guard if self.threshold is not None else None)
             decisions += more
             rest = without(rest, more)
         return [*decisions, Stop("decided")] if rest is not request and self._is_settled(rest) else decisions
@@ -151,14 +150,13 @@ class GatedController:
             (p.score, p.index)
             for p in running
             if p.at_boundary
-            and p.steps >= self.min_steps
+            and p.steps >= self.guard.min_steps
             and p.score is not None
             and p.score <= self.threshold
         )
-        spare = len(running) + len(request.finished) - self.min_keep
         return [
             Prune(index, "gate", f"{score:.2f} ≤ {self.threshold:.2f}")
-            for score, index in doomed[: max(0, spare)]
+            for score, index in doomed[: self.guard.spare(request)]
         ]
 
     def answer(self, request: RequestView) -> Answer:

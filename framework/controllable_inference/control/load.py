@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,9 @@ def load_controller(
     """
     gate = config.gate if config else None
     budget = config.budget if config else None
+    policy = config.policy if config and gate and settings.policy.enabled else None
+    if config:
+        check_digests(folder, config)
     if gate is None and settings.path_pruning.enabled:
         log.warning("%s has no gate in %s: paths are pruned by confidence rank", folder, CONTROL_FILE)
     predictor = None
@@ -47,8 +51,8 @@ def load_controller(
     threshold = settings.path_pruning.threshold
     if threshold is None:
         threshold = gate.threshold if gate else GateConfig(hidden_dim=1).threshold
-        if gate and config and config.policy:
-            threshold = max(threshold, config.policy.threshold)
+        if policy:
+            threshold = max(threshold, policy.threshold)
     return GatedController(
         budget_rule(budget, settings, thinks),
         _load_gate(folder, config, gate, hidden_size) if config and gate else confidence_rank,
@@ -57,8 +61,24 @@ def load_controller(
         min_steps=gate.min_steps if gate else 2,
         weight=_promise(gate).probability_of if gate else None,
         predictor=predictor,
-        policy=load_policy(folder, config.policy) if config and gate and config.policy else None,
+        policy=load_policy(folder, policy) if policy else None,
     )
+
+
+def check_digests(folder: Path, config: ControlConfig) -> None:
+    """Raises ControlConfigError for weights that are not those that control.json was written for."""
+    for name, expected in config.digests.items():
+        path = folder / name
+        if path.is_file() and weights_digest(path) != expected:
+            raise ControlConfigError(
+                f"{path} is not the file that {CONTROL_FILE} was written for: one of the two comes from "
+                "another training, or from one that was stopped. Train again, or fetch both again"
+            )
+
+
+def weights_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def budget_rule(budget: BudgetConfig | None, settings: ControlSettings, thinks: bool) -> BudgetRule:
@@ -125,5 +145,5 @@ def load_policy(folder: Path, config: PolicyConfig) -> Policy:
                 f"has {', '.join(known)}. Train the policy again, or use the version it was trained with"
             )
     net = PolicyNet.load(folder / config.weights, len(config.state), config.hidden_dim, len(config.actions))
-    outlay = Outlay(config.start_paths, config.at_once, tuple(config.checkpoints), config.fast_below)
+    outlay = Outlay(config.start_paths, config.at_once, tuple(config.checkpoints))
     return Policy(net, outlay, config.state, config.actions)

@@ -94,24 +94,22 @@ class PolicyPlan(Plan):
 class Outlay:
     """How a request under a policy begins. start_paths: started at once at coefficient 1; at_once: most that
     may run side by side. checkpoints: step numbers at whose end the policy is asked, besides at each path's
-    end: to ask it more often costs more than it is worth. fast_below: predicted coefficient under which the
-    budget rule may choose not to think.
+    end: to ask it more often costs more than it is worth.
     """
 
     start_paths: float = 2.0
     at_once: int = 8
     checkpoints: tuple[int, ...] = ()
-    fast_below: float = 0.0
 
     def lay_out(self, prompt: PromptView, rule: BudgetRule, predicted: float) -> PolicyPlan:
         """What `allocate` grants, and how much of it at once.
 
         A client's coefficient is a limit. A predicted one is a guess: above 1 it starts more paths at once,
-        for fewer waves where many will be needed, but below 1 it takes nothing away, as the policy sees by
-        itself when little is enough; unless it is under `fast_below`, and may do without thinking.
+        for fewer waves where many will be needed; below 1 it may do without thinking, but takes no paths
+        away, as the policy sees by itself when few are enough.
         """
         plan = allocate(prompt, rule, predicted)
-        most = allocate(prompt, rule, predicted if predicted < self.fast_below else max(predicted, 1.0))
+        most = plan if plan.mode == "fast" else allocate(prompt, rule, max(predicted, 1.0))
         at_once = min(self.at_once, most.paths)
         return PolicyPlan(
             paths=min(max(1, round(self.start_paths * most.coefficient)), at_once),
@@ -123,6 +121,20 @@ class Outlay:
             total=most.paths,
             deadline=prompt.budget.deadline,
         )
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What pruning never does: leave fewer than `min_keep` paths that live or have finished, or take one that
+    has not ended `min_steps` steps.
+    """
+
+    min_keep: int
+    min_steps: int
+
+    def spare(self, request: RequestView) -> int:
+        """How many paths may go."""
+        return max(0, len(request.running) + len(request.finished) - self.min_keep)
 
 
 def left_to_start(request: RequestView) -> int:
@@ -313,16 +325,18 @@ class Policy:
         weight, bias = self._layers[-1]
         return self._numbers[(x @ weight.T + bias).argmax(1)]
 
-    def decide(self, request: RequestView, weight: Weight, may_prune: bool = True) -> list[Decision]:
+    def decide(self, request: RequestView, weight: Weight, guard: Guard | None) -> list[Decision]:
         """What the net wants, as far as it can be done: what can't means to go on, and with nothing running
         to stop. No vote is held while there are no voters and paths can still bring some.
+
+        guard: of pruning, None where nothing may be pruned.
         """
         if not self.is_asked(request) or not (request.running or left_to_start(request)):
             return []
-        return obey(self.choose(state_of(request, weight)), request, may_prune)
+        return obey(self.choose(state_of(request, weight)), request, guard)
 
 
-def obey(action: str, request: RequestView, may_prune: bool = True) -> list[Decision]:
+def obey(action: str, request: RequestView, guard: Guard | None) -> list[Decision]:
     """The decisions that an action comes to."""
     running = request.running
     room = room_to_start(request, len(running))
@@ -333,8 +347,12 @@ def obey(action: str, request: RequestView, may_prune: bool = True) -> list[Deci
         return [Spawn(1)]
     if (action == "stop" and voters) or not running:
         return [Stop("policy", f"{action} with {len(request.finished)} finished, {len(running)} running")]
-    if action == "prune" and may_prune and len(running) > 1:
-        scored = [(path.score, path.index) for path in running if path.score is not None]
+    if action == "prune" and guard and len(running) > 1 and guard.spare(request):
+        scored = [
+            (path.score, path.index)
+            for path in running
+            if path.score is not None and path.steps >= guard.min_steps
+        ]
         if scored:
             score, index = min(scored)
             return [Prune(index, "policy", f"{score:.2f}, the lowest of {len(scored)}")]

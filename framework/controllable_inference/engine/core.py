@@ -183,9 +183,6 @@ class EngineCore:
             self.scheduler.blocks.trim(group.prompt_table, group.prompt_computed)
         group.plan = replace(plan, token_cap=min(plan.token_cap, self.room - len(group.prompt)))
         self.metrics.observe("controllable_budget_coefficient", plan.coefficient)
-        self.metrics.count(
-            "controllable_budget_tokens_total", plan.paths * group.plan.token_cap, kind="granted"
-        )
 
     # paths
 
@@ -201,6 +198,7 @@ class EngineCore:
             group.paths.append(path)
             group.starting.append(path)
             self.lifecycle.started(path)
+            self.metrics.count("controllable_budget_tokens_total", group.plan.token_cap, kind="granted")
 
     def _start_paths(self) -> None:
         """Draw the first tokens of new paths, from the logits of their prompts."""

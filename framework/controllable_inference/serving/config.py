@@ -36,11 +36,11 @@ class ModelSection(_Section):
 
 
 class PathPruning(_Section):
-    """When a path is given up: its gate score stays at or below `threshold`."""
+    """When a path is given up: at a gate score up to `threshold`; None takes what control was trained for."""
 
     enabled: bool
     max_paths: int = Field(ge=1, le=64)
-    threshold: UnitFraction
+    threshold: UnitFraction | None = None
 
 
 class ComputeBudget(_Section):

@@ -20,7 +20,7 @@ KIND = "ControllableModel"
 
 # The defaults of the custom resource, as its schema states them.
 _CONTROL_DEFAULTS: dict[str, Any] = {
-    "pathPruning": {"enabled": True, "maxPaths": 16, "threshold": "0.3"},
+    "pathPruning": {"enabled": True, "maxPaths": 16},
     "computeBudget": {"enabled": True, "minCoefficient": "0", "maxCoefficient": "2", "maxTokens": 1024},
     "policy": {"enabled": True},
     "trace": "summary",

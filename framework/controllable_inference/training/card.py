@@ -76,10 +76,12 @@ def render(data: dict[str, Any], config: dict[str, Any], figures: dict[str, Any]
 
 def _policy(config: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
     """What the card says of the policy, and of the reward's weights that were tried first."""
-    article, best, full = figures["tried"][0], figures["validation"], figures["validation_full_vote"]
+    article, best = figures["validation_articles_reward"], figures["validation"]
+    full = figures["validation_full_vote"]
     return {
         **figures["reward"],
         "trials": len(figures["tried"]),
+        "policy_threshold": config["threshold"],
         "start_paths": config["start_paths"],
         "at_once": config["at_once"],
         **{

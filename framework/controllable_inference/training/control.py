@@ -122,7 +122,6 @@ class PolicyPart:
             start_paths=outlay.start_paths,
             at_once=outlay.at_once,
             checkpoints=list(outlay.checkpoints),
-            fast_below=outlay.fast_below,
             threshold=self.threshold,
         )
 

@@ -67,7 +67,7 @@ def main(
         suite(),
         list(pipeline.Part),
         work=work,
-        options=pipeline.Options(),
+        options=pipeline.Options(tested=True),
         progress=progress,
     )
 

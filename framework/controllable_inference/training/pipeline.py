@@ -20,7 +20,7 @@ from controllable_inference.control.budget import BudgetPredictor
 from controllable_inference.control.config import CONTROL_FILE, ControlConfig, FeatureConfig
 from controllable_inference.control.features import GATE_FEATURES, select
 from controllable_inference.control.gate import PathGate
-from controllable_inference.control.load import load_policy
+from controllable_inference.control.load import check_digests, load_policy, weights_digest
 from controllable_inference.control.policy import PolicyNet
 from controllable_inference.engine.engine import Engine, EngineConfig
 from controllable_inference.engine.prompt import PromptRenderer
@@ -246,6 +246,17 @@ def check_there_is_something_to_learn(
     )
 
 
+def check_there_are_steps(config: ControlConfig, records: Sequence[ProblemRecord]) -> None:
+    """Raises TrainingError where no path is long enough for a gate ever to look at it."""
+    most = max(len(path.boundaries) for record in records for path in record.paths)
+    if most < control.MIN_STEPS:
+        raise TrainingError(
+            f"a gate scores paths from their step {control.MIN_STEPS} on, and no recorded path has more than "
+            f"{most}: name in {CONTROL_FILE} what ends a step of this model (step_delimiters is "
+            f"{config.step_delimiters}), or do without a gate: train budget"
+        )
+
+
 # training
 
 
@@ -274,6 +285,9 @@ def kept_parts(subject: Subject, parts: Sequence[Part]) -> Kept:
 
     if config.data.get("model", subject.digest) != subject.digest:
         raise foreign(f"made for a model with digest {config.data['model']}, this one's is {subject.digest}")
+    stay = {part.weights for part in (gate, budget, policy) if part is not None}
+    digests = {name: digest for name, digest in config.digests.items() if name in stay}
+    check_digests(source, config.model_copy(update={"digests": digests}))
     features = tuple(config.features.names) if gate is not None else GATE_FEATURES
     width = len(select(features, size))
     if gate is not None and gate.hidden_dim != width:
@@ -301,7 +315,9 @@ class Made:
     config: ControlConfig
 
     def save(self, output: Path) -> None:
-        """Write the weights, then control.json, each whole or not at all."""
+        """Write the weights, then control.json, each whole or not at all, and weights that control.json does
+        not know are not loaded.
+        """
         output.mkdir(parents=True, exist_ok=True)
         weights: list[tuple[PathGate | BudgetPredictor | PolicyNet, str]] = []
         if self.gate and self.config.gate:
@@ -314,7 +330,8 @@ class Made:
             fresh = output / f"{name}.new"
             part.save(fresh)
             fresh.replace(output / name)
-        self.config.save(output)
+        digests = {name: weights_digest(output / name) for _, name in weights}
+        self.config.model_copy(update={"digests": digests}).save(output)
 
 
 def train_parts(
@@ -334,7 +351,9 @@ def train_parts(
     setting = Setting(sampling.paths, sampling.token_cap, config.think_end is not None, options.recall)
     gate, budget, policy = kept.gate, kept.budget, kept.policy
     update: dict[str, Any] = {}
+    data = {**config.data, **_data(parts, subject, recorded, task, options)}
     if Part.GATE in parts:
+        check_there_are_steps(config, [*train, *validation, *calibration])
         hidden = 2 * subject.hidden_size
         gate = control.train_gate_part(train, validation, calibration, setting, hidden, progress.say)
         update |= {"gate": gate.config(), "features": FeatureConfig(names=list(kept.features))}
@@ -347,7 +366,7 @@ def train_parts(
     if Part.BUDGET in parts:
         budget = control.train_budget_part(gate, train, validation, setting, progress.say)
         update["budget"] = budget.config(setting)
-    figures: dict[str, Any] = dict(config.figures)
+    figures: dict[str, Any] = {}
     if Part.POLICY in parts:
         if gate is None:
             raise TrainingError("a policy goes by the gate's scores, and there is no gate: train gate first")
@@ -355,9 +374,12 @@ def train_parts(
         policy = PolicyPart(trained.policy, trained.setting.threshold)
         update["policy"] = policy.config()
         figures["policy"] = trained.figures()
+        data["policy_recipe"] = asdict(trained.recipe)
+    elif kept.policy and "policy" in config.figures:
+        figures["policy"] = config.figures["policy"]
     shown = [split for split in (Split.VALIDATION, Split.TEST) if split in splits]
     figures |= {split.value: control.figures(gate, budget, policy, splits[split], setting) for split in shown}
-    update["data"] = {**config.data, **_data(parts, subject, recorded, task, options)}
+    update["data"] = data
     update["figures"] = figures
     return Made(gate, budget, policy, config.model_copy(update=update))
 
@@ -367,13 +389,9 @@ def _data(
 ) -> dict[str, Any]:
     packages = ["controllable-inference", "torch", "transformers"]
     packages += ["reasoning-gym"] if task.name == SUITE else []
-    recipes = {
-        Part.GATE: asdict(control.GateRecipe()),
-        Part.BUDGET: asdict(control.BudgetRecipe()),
-        Part.POLICY: asdict(control.PolicyRecipe()),
-    }
+    recipes = {Part.GATE: asdict(control.GateRecipe()), Part.BUDGET: asdict(control.BudgetRecipe())}
     return {
-        **{f"{part}_recipe": recipes[part] for part in parts},
+        **{f"{part}_recipe": recipes[part] for part in parts if part in recipes},
         "model": subject.digest,
         "task": {"name": task.name, "shares": {split.value: share for split, share in task.shares.items()}},
         "recordings": {

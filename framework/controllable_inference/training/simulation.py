@@ -87,14 +87,14 @@ class Tables:
             raise ValueError("a plan wants more paths of a problem than were recorded")
         self.slow = np.array([n for n, plan in enumerate(self.plans) if plan.mode == "slow"], dtype=np.int64)
         self.threshold = controller.threshold
-        self.min_keep = controller.min_keep
+        self.guard = controller.guard
         # Boundaries at which something may happen: the gate may prune, or the policy be asked.
         number = np.arange(1, steps + 1)
         scores = np.concatenate((self.score[..., 1:], np.ones((*shape, 1))), axis=2)
         self.is_doomed = np.zeros(self.ends.shape, dtype=bool)
         if self.threshold is not None:
             self.is_doomed = (
-                (self.ends < NEVER) & (number >= controller.min_steps) & (scores <= self.threshold)
+                (self.ends < NEVER) & (number >= controller.guard.min_steps) & (scores <= self.threshold)
             )
         self.is_checked = (self.ends < NEVER) & np.isin(number, policy.outlay.checkpoints)
         matters = self.is_doomed | self.is_checked
@@ -305,7 +305,7 @@ class Requests:
         score = np.where(doomed, self._latest("score", rows, (step + 1).clip(0)), np.inf)
         self.event[rows] += due
         state = self.state[rows]
-        spare = (state == _RUNNING).sum(1) + (state == _KEPT).sum(1) - self.tables.min_keep
+        spare = (state == _RUNNING).sum(1) + (state == _KEPT).sum(1) - self.tables.guard.min_keep
         rank = np.argsort(np.argsort(score, axis=1, kind="stable"), axis=1, kind="stable")
         pruned = doomed & (rank < spare[:, None])
         self._prune(rows, pruned)
@@ -328,7 +328,9 @@ class Requests:
         self.spawning[rows] += spawned + needed
         stopped = (spawned == 0) & ~needed & (((action == _STOP) & voters) | (running == 0))
         self._stop(rows[stopped])
+        kept = (self.state[rows] == _KEPT).sum(1)
         drop = ~stopped & (spawned == 0) & ~needed & (action == _PRUNE) & (running > 1)
+        drop &= running + kept > self.tables.guard.min_keep
         if self.tables.threshold is not None and drop.any():
             self._prune_worst(rows[drop])
         ended = rows[self.phase[rows] == _PATH_ENDED]
@@ -338,7 +340,7 @@ class Requests:
 
     def _prune_worst(self, rows: np.ndarray) -> None:
         steps = self.steps(rows)
-        scored = (self.state[rows] == _RUNNING) & (steps > 0)
+        scored = (self.state[rows] == _RUNNING) & (steps >= max(1, self.tables.guard.min_steps))
         score = np.where(scored, self._latest("score", rows, steps), np.inf)
         worst = score.argmin(1)
         which = (np.arange(scored.shape[1]) == worst[:, None]) & scored

@@ -19,11 +19,12 @@ class PathPruning(ApiModel):
         le=64,
         description="maxPaths is the most reasoning paths of one request, whatever its coefficient.",
     )
-    threshold: UnitFraction = Field(
-        default="0.3",
+    threshold: UnitFraction | None = Field(
+        default=None,
         description=(
-            "threshold in [0, 1]: a path whose gate score is at or under it is dropped. A string, because "
-            "Kubernetes forbids floats."
+            "threshold in [0, 1]: a path whose gate score is at or under it is dropped; a higher one saves "
+            "more and risks more. Default: what the checkpoint's control was trained for. 0.3 keeps the "
+            "share of right paths that its gate promises. A string, because Kubernetes forbids floats."
         ),
     )
 
