@@ -68,7 +68,7 @@ test-triton: triton  ## the runtime on a real tritonserver
 .PHONY: test-cluster
 test-cluster: venv  ## operator and end to end on a real cluster (KUBECONFIG, or the local one)
 ifeq ($(KUBECONFIG),)
-	@dev/timed 'local cluster' $(PY) -m dev.cluster build --install
+	@dev/timed 'local cluster' $(PY) -m dev.cluster build --install --judges
 	@dev/timed images $(PY) -m dev.cluster images --install --only-build
 	@dev/timed 'cluster tests' $(PY) -m dev.cluster run --install -- $(PYTEST) -m cluster
 else

@@ -23,6 +23,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from dev.cluster import build
+
 ROOT = Path(__file__).parents[1]
 Manifest = dict[str, Any]
 T = TypeVar("T")
@@ -67,6 +69,14 @@ def helm_template(chart: str, *arguments: str, release: str = "tests") -> str:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def judge(program: str) -> Path:
+    """A program that is no part of the cluster; skips where it was not asked for."""
+    path = build.judge(program)
+    if path is None:
+        pytest.skip(f"needs {program}: python -m dev.cluster build --judges")
+    return path
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ MODULES = (
     Module("cni"),
     Module("addons"),
 )
+# No part of a cluster: what some tests judge manifests and statuses with (see README). Built when asked for.
+JUDGES = (Module("score"), Module("verdicts"))
 
 
 def sources(module: Module) -> dict[str, bytes]:
@@ -63,7 +65,8 @@ def build_key(module: Module, files: dict[str, bytes], toolchain: str) -> str:
 
 def go_version_needed() -> tuple[int, ...]:
     """The newest `go` line among the modules."""
-    lines = (re.search(r"^go (\S+)$", (m.folder / "go.mod").read_text(), re.M) for m in MODULES)
+    modules = (*MODULES, *JUDGES)
+    lines = (re.search(r"^go (\S+)$", (m.folder / "go.mod").read_text(), re.M) for m in modules)
     return max(parse_go_version(line[1]) for line in lines if line)
 
 
@@ -110,10 +113,17 @@ def binaries() -> list[Path]:
     return [_target(module, go) for module in MODULES]
 
 
-def missing() -> list[Module]:
-    """The modules whose binaries are not in the cache."""
+def missing(modules: tuple[Module, ...] = MODULES) -> list[Module]:
+    """Those of `modules` whose binaries are not in the cache."""
     go = toolchain()
-    return [module for module in MODULES if not _target(module, go).exists()]
+    return [module for module in modules if not _target(module, go).exists()]
+
+
+def judge(program: str) -> Path | None:
+    """A program of JUDGES, None where it is not built."""
+    go = toolchain()
+    paths = (_target(module, go) / program for module in JUDGES)
+    return next((path for path in paths if path.exists()), None)
 
 
 def build(module: Module, progress: Callable[[int, int], None]) -> float:

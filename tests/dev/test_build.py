@@ -5,6 +5,7 @@ import re
 import pytest
 
 from dev.cluster.build import (
+    JUDGES,
     MODULES,
     Module,
     build_key,
@@ -45,14 +46,14 @@ def test_contents_that_only_move_between_files_change_the_key():
     )
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+@pytest.mark.parametrize("module", [*MODULES, *JUDGES], ids=lambda module: module.name)
 def test_each_module_names_its_programs_and_pins_them(module):
     files = sources(module)
     assert re.search(rb"^tool ", files["go.mod"], re.M)
     assert b"h1:" in files["go.sum"]
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+@pytest.mark.parametrize("module", [*MODULES, *JUDGES], ids=lambda module: module.name)
 def test_no_module_names_an_address_of_a_registry(module):
     assert not any(b"://" in content for name, content in sources(module).items() if not name.endswith(".go"))
 
