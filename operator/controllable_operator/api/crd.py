@@ -35,7 +35,12 @@ def custom_resource_definition() -> dict[str, Any]:
             "kind": {"description": "kind of this resource.", "type": "string"},
             "metadata": {"type": "object"},
             "spec": structural(Spec) | {"description": "spec says what is asked for."},
-            "status": structural(Status) | {"description": "status says what is so."},
+            "status": structural(Status)
+            | {
+                "description": "status says what is so.",
+                # By kstatus (Flux, Helm) a resource without a status is as it was asked for.
+                "default": {"observedGeneration": -1},
+            },
         },
         "x-kubernetes-validations": [_NAME_RULE],
     }

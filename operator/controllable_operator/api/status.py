@@ -78,8 +78,11 @@ class Status(ApiModel):
 
     observed_generation: int | None = Field(
         default=None,
-        ge=0,
-        description="observedGeneration is the newest metadata.generation that was really reconciled.",
+        ge=-1,
+        description=(
+            "observedGeneration is the newest metadata.generation that was really reconciled; -1 until the "
+            "operator has seen the model."
+        ),
         json_schema_extra={"format": "int64"},
     )
     phase: str | None = Field(
