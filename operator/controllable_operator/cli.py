@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Serves all ControllableModels of the cluster that it runs in, or else of KUBECONFIG.",
         epilog=(
             "Environment: CONTROLLABLE_RUNTIME_IMAGE, the runtime image of models that name none; "
-            "CONTROLLABLE_PROMETHEUS_URL, where KEDA finds Prometheus."
+            "CONTROLLABLE_PROMETHEUS_URL, where Prometheus is."
         ),
     )
     run.add_argument(

@@ -5,12 +5,14 @@ import logging
 from collections.abc import Iterable
 from functools import partial
 
+from controllable_operator.api import ControlStatus
 from controllable_operator.client import Client
 from controllable_operator.controller import Controller, Key
 from controllable_operator.discovery import Discovery, discover
 from controllable_operator.errors import ApiError
 from controllable_operator.kinds import MODEL
 from controllable_operator.leader import Elector
+from controllable_operator.measurements import Measurements, ask
 from controllable_operator.metrics import Fleet
 from controllable_operator.reconcile import Context, reconcile
 from controllable_operator.settings import Settings
@@ -32,8 +34,13 @@ class Operator:
         self._store = Store()
         self._discovery = Discovery(partial(discover, client), self._offer_changed)
         worker = client.guarded(lambda: elector.leads) if elector else client
-        context = Context(worker, self._store, settings, lambda: self._discovery.cluster)
+        self._measurements: Measurements | None = None
+        context = Context(worker, self._store, settings, lambda: self._discovery.cluster, self._measured)
         self._controller = Controller(partial(reconcile, context), self._models)
+        if settings.prometheus_url:
+            self._measurements = Measurements(
+                partial(ask, settings.prometheus_url), self._controller.note_each
+            )
         self.watches = Watches(client, self._store, self._controller.note_each)
         self._work: asyncio.Task[None] | None = None
 
@@ -45,6 +52,8 @@ class Operator:
         """
         await self._discovery.start()
         self.watches.start()
+        if self._measurements:
+            self._measurements.start()
         self._work = asyncio.create_task(self._lead(), name="lead")
 
     async def stop(self) -> None:
@@ -52,6 +61,8 @@ class Operator:
         if self._work:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
+        if self._measurements:
+            await self._measurements.stop()
         await self.watches.stop()
         await self._discovery.stop()
 
@@ -88,6 +99,9 @@ class Operator:
             await asyncio.Event().wait()
         finally:
             await self._controller.stop()
+
+    def _measured(self, key: Key) -> ControlStatus | None:
+        return self._measurements.of(key) if self._measurements else None
 
     def _offer_changed(self) -> None:
         self.watches.list_again()

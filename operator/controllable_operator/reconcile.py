@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from controllable_operator.api import API_VERSION, KIND, ControllableModel, Status
+from controllable_operator.api import API_VERSION, KIND, ControllableModel, ControlStatus, Status
 from controllable_operator.apply import Applied, apply
 from controllable_operator.client import Client
 from controllable_operator.cluster import Cluster
@@ -30,7 +30,7 @@ from controllable_operator.pods import reports
 from controllable_operator.scaling import scaling_status
 from controllable_operator.settings import Settings
 from controllable_operator.status import Verdict, build_status
-from controllable_operator.store import Store
+from controllable_operator.store import Key, Store
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +43,14 @@ class Context:
     """What every reconciliation works with.
 
     cluster: called for what the cluster offers at the moment.
+    measured: called for what the control of a model comes to at the moment.
     """
 
     client: Client
     store: Store
     settings: Settings
     cluster: Callable[[], Cluster] = Cluster
+    measured: Callable[[Key], ControlStatus | None] = lambda _: None
     contention: Contention = field(default_factory=Contention)
 
 
@@ -106,6 +108,7 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
         now=now,
         further=further,
         scaling=scaling,
+        control=context.measured((namespace, name)),
     )
     _tell(context, model, status)
     if error is not None:

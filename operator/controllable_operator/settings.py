@@ -10,7 +10,7 @@ class Settings:
     """Settings of one operator process.
 
     runtime_image: image of models that name none; empty means that every model must name one.
-    prometheus_url: where KEDA finds Prometheus; empty means that KEDA is of no use.
+    prometheus_url: where Prometheus is; empty means that KEDA is of no use, and nothing is measured.
     """
 
     runtime_image: str = ""

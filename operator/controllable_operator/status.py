@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from controllable_operator.api import Condition, ControllableModel, ScalingStatus, Status
+from controllable_operator.api import Condition, ControllableModel, ControlStatus, ScalingStatus, Status
 from controllable_operator.desired.common import label_selector, selector_labels
 from controllable_operator.desired.service import endpoints
 from controllable_operator.errors import ApiError, OperatorError
@@ -32,6 +32,7 @@ def build_status(
     now: datetime,
     further: Mapping[str, Verdict] | None = None,
     scaling: ScalingStatus | None = None,
+    control: ControlStatus | None = None,
 ) -> Status:
     """The model's status.
 
@@ -44,6 +45,7 @@ def build_status(
         now: the time of this observation.
         further: verdicts of conditions that are none of the pods', by type.
         scaling: what the autoscaler did, None if there is none.
+        control: what was measured, None if nothing was.
 
     `observedGeneration` moves only once the generation was really reconciled, or was found to be impossible.
     """
@@ -63,6 +65,7 @@ def build_status(
         selector=label_selector(selector_labels(model.metadata.name)),
         endpoints=endpoints(model),
         scaling=scaling,
+        control=control,
         conditions=[*_conditions(model, verdicts, now), *(_told_before(model, verdicts) if error else [])],
     )
 

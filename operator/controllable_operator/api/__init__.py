@@ -17,7 +17,14 @@ from controllable_operator.api.resource import (
 )
 from controllable_operator.api.scaling import Scaling, Targets
 from controllable_operator.api.serving import Queue, Resources, Serving
-from controllable_operator.api.status import Condition, Decision, Endpoints, ScalingStatus, Status
+from controllable_operator.api.status import (
+    Condition,
+    ControlStatus,
+    Decision,
+    Endpoints,
+    ScalingStatus,
+    Status,
+)
 
 __all__ = [
     "API_VERSION",
@@ -28,6 +35,7 @@ __all__ = [
     "ComputeBudget",
     "Condition",
     "Control",
+    "ControlStatus",
     "ControllableModel",
     "Decision",
     "Endpoints",

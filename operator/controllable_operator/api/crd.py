@@ -79,6 +79,8 @@ def custom_resource_definition() -> dict[str, Any]:
                         _column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, or why not"),
                         _column("Replicas", ".status.readyReplicas", "Pods that answer requests", "integer"),
                         _column("Model", ".spec.model.uri", "Where the weights come from"),
+                        _column("Paths pruned", ".status.control.pathPruningRate", "Share, over 5 minutes"),
+                        _column("P99", ".status.control.latencyP99", "Latency of requests, over 5 minutes"),
                         _column("Age", ".metadata.creationTimestamp", "Time since creation", "date"),
                     ],
                     "schema": {"openAPIV3Schema": root},

@@ -70,7 +70,8 @@ class Scaling(ApiModel):
         ge=1,
         description=(
             "maxGPUs of all replicas together; there are never more than maxGPUs / gpu.count replicas, "
-            "whoever asks for them. Default: no limit but the cluster's own."
+            "whoever asks for them; a rollout takes those of one more for a while. Default: no limit but the "
+            "cluster's own."
         ),
     )
     targets: Targets = Field(

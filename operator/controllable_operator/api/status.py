@@ -73,6 +73,21 @@ class ScalingStatus(ApiModel):
     )
 
 
+class ControlStatus(ApiModel):
+    """What the control comes to over all replicas, as Prometheus has measured it."""
+
+    path_pruning_rate: str | None = Field(
+        default=None, description="pathPruningRate is the share of the ended paths that were pruned."
+    )
+    budget_utilisation: str | None = Field(
+        default=None, description="budgetUtilisation is the share of the granted tokens that were used."
+    )
+    latency_p99: str | None = Field(
+        default=None, description="latencyP99 of requests, from submission to the last token."
+    )
+    window: str = Field(description="window of time that was measured.")
+
+
 class Status(ApiModel):
     """What is known about the model's pods."""
 
@@ -104,6 +119,13 @@ class Status(ApiModel):
     endpoints: Endpoints | None = Field(default=None, description="endpoints inside the cluster.")
     scaling: ScalingStatus | None = Field(
         default=None, description="scaling tells what the autoscaler did; absent while there is none."
+    )
+    control: ControlStatus | None = Field(
+        default=None,
+        description=(
+            "control tells what was measured in the last minutes; absent where the operator was not told of "
+            "a Prometheus, the model is not monitored, or nothing was served."
+        ),
     )
     conditions: list[Condition] | None = Field(
         default=None,
