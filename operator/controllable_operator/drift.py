@@ -35,6 +35,17 @@ _ATOMIC = {("Service", "selector"), ("NetworkPolicy", "podSelector"), ("NetworkP
 _QUANTITIES = {"limits", "requests", "sizeLimit"}
 # What people may state as empty, and the API server then doesn't keep.
 _NOT_KEPT_EMPTY = {*_QUANTITIES, "matchLabels", "nodeSelector", "labels"}
+# The same for false, 0 and "": fields of a pod that Kubernetes' types have without a pointer. (Where there is
+# one, as in automountServiceAccountToken, false is something else than absent.)
+_NOT_KEPT_ZERO = {
+    *("containerName", "dnsPolicy", "effect", "failureThreshold", "fsType", "host", "hostIP", "hostIPC"),
+    *("hostNetwork", "hostPID", "hostPort", "hostname", "imagePullPolicy", "initialDelaySeconds", "key"),
+    *("level", "medium", "nodeName", "operator", "partition", "periodSeconds", "prefix", "priorityClassName"),
+    *("protocol", "readOnly", "role", "scheme", "schedulerName", "secretName", "serviceAccount"),
+    *("serviceAccountName", "stdin", "stdinOnce", "subPath", "subPathExpr", "subdomain", "successThreshold"),
+    *("terminationMessagePath", "terminationMessagePolicy", "timeoutSeconds", "tty", "type", "user", "value"),
+    *("volumeName", "workingDir"),
+}
 
 
 def stamped(manifest: Manifest) -> Manifest:
@@ -55,8 +66,14 @@ def difference(wanted: Manifest, live: Manifest) -> Path | None:
 def _kept(value: Any) -> Any:
     """`value` as the API server keeps it: without what it takes for absent."""
     if isinstance(value, dict):
-        return {k: _kept(v) for k, v in value.items() if v != [] and not (k in _NOT_KEPT_EMPTY and v == {})}
+        return {k: _kept(v) for k, v in value.items() if not _taken_for_absent(k, v)}
     return [_kept(item) for item in value] if isinstance(value, list) else value
+
+
+def _taken_for_absent(key: str, value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return not value and (isinstance(value, list) or key in _NOT_KEPT_EMPTY)
+    return not value and key in _NOT_KEPT_ZERO
 
 
 def _missing(live: Any, wanted: Any, kind: str, field: str = "") -> Path | None:

@@ -164,6 +164,29 @@ def test_fields_of_others_are_left_alone(serving: Kubectl) -> None:
     assert found["Deployment"]["metadata"]["labels"]["example.com/cost-center"] == "7"
 
 
+NOTHING_ASKED_FOR = {
+    "hostNetwork": False,
+    "nodeSelector": {},
+    "tolerations": [],
+    "affinity": {},
+    "priorityClassName": "",
+    "securityContext": {"supplementalGroups": []},
+    "volumes": [{"name": "more", "emptyDir": {"medium": "", "sizeLimit": "1024Mi"}}],
+    "containers": [
+        {
+            "name": "frontend",
+            "tty": False,
+            "workingDir": "",
+            "envFrom": [],
+            "env": [{"name": "EMPTY", "value": ""}],
+            "volumeMounts": [{"name": "more", "mountPath": "/more", "readOnly": False, "subPath": ""}],
+            "readinessProbe": {"initialDelaySeconds": 0, "successThreshold": 0},
+            "resources": {"limits": {"cpu": 0.5}},
+        },
+        {"name": "sidecar", "image": PAUSE, "ports": [{"containerPort": 9000, "hostPort": 0}]}
+        | {"securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}},
+    ],
+}
 NO_VALUES = {"key": "app", "operator": "Exists", "values": []}
 EMPTY_PARTS: list[dict[str, Any]] = [
     {},
@@ -171,10 +194,11 @@ EMPTY_PARTS: list[dict[str, Any]] = [
     {"networkPolicy": {"allowFrom": [{"podSelector": {"matchLabels": {}, "matchExpressions": []}}]}},
     {"networkPolicy": {"allowFrom": [{"podSelector": {"matchExpressions": [NO_VALUES]}}]}},
     {"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": []}}]}},
+    {"podTemplate": {"spec": NOTHING_ASKED_FOR}},
 ]
 
 
-@pytest.mark.parametrize("spec", EMPTY_PARTS, ids=["plain", "resources", "selector", "values", "except"])
+@pytest.mark.parametrize("spec", EMPTY_PARTS, ids=["plain", "amounts", "selector", "values", "except", "pod"])
 def test_while_nothing_changes_nothing_is_written(serving: Kubectl, spec: dict[str, Any]) -> None:
     client, store = Client.from_environment(), Store()
     context = Context(client, store, Settings(runtime_image=PAUSE))

@@ -104,6 +104,18 @@ def test_what_others_change_of_ours_is_written_again(
     assert difference(children[kind], current) is not None
 
 
+def test_what_the_server_takes_for_absent_is_not_missed(children: dict[str, dict[str, Any]]) -> None:
+    custom = copy.deepcopy(children["Deployment"])
+    pod = custom["spec"]["template"]["spec"]
+    current = live(children["Deployment"])
+    pod |= {"hostNetwork": False, "tolerations": [], "nodeSelector": {}, "priorityClassName": ""}
+    engine(custom).update({"tty": False, "workingDir": ""})
+    assert difference(custom, current) is None
+    pod["automountServiceAccountToken"] = current["spec"]["template"]["spec"]["automountServiceAccountToken"]
+    del current["spec"]["template"]["spec"]["automountServiceAccountToken"]  # false, and that is not absent
+    assert difference(custom, current) is not None
+
+
 def test_what_we_no_longer_want_is_taken_back(children: dict[str, dict[str, Any]]) -> None:
     before = copy.deepcopy(children["Deployment"])
     del before["metadata"]["annotations"]
