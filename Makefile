@@ -96,6 +96,11 @@ eval: venv  ## docs/results.md and its plots: the control against every alternat
 bench: venv  ## engine throughput, beside plain generate
 	$(PY) -m benchmarks.engine_throughput
 
+.PHONY: bench-operator
+bench-operator: venv  ## the operator with 1,000 models on the local cluster: benchmarks/operator/RESULTS.md (about 15 minutes)
+	@$(PY) -m dev.cluster build --install
+	@$(PY) -m benchmarks.operator
+
 .PHONY: train-nano
 train-nano: venv  ## retrain models/nano from nothing (about an hour)
 	$(PY) -m controllable_inference.training.nano

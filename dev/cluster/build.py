@@ -113,6 +113,11 @@ def binaries() -> list[Path]:
     return [_target(module, go) for module in MODULES]
 
 
+def folder(module: Module) -> Path:
+    """The folder that holds a module's programs; only after `build`."""
+    return _target(module, toolchain())
+
+
 def missing(modules: tuple[Module, ...] = MODULES) -> list[Module]:
     """Those of `modules` whose binaries are not in the cache."""
     go = toolchain()

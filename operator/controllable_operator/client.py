@@ -146,8 +146,7 @@ class Client:
         finally:
             API_REQUESTS.labels(verb=verb, resource=resource, code=status).inc()
         if 200 <= status < 300:
-            result: Manifest = json.loads(content)
-            return result
+            return _parsed(content, f"{method} {path}")
         raise _error(status, content, response.headers.get("Retry-After"), subject or f"{method} {path}")
 
 
@@ -161,6 +160,14 @@ _METHODS = {
     "update": ("PUT", "application/json"),
     "delete": ("DELETE", "application/json"),
 }
+
+
+def _parsed(content: bytes, subject: str) -> Manifest:
+    try:
+        result: Manifest = json.loads(content)
+    except ValueError as error:  # cut off by something on the way
+        raise ApiError(f"{subject}: the API server's answer is no JSON: {error}") from error
+    return result
 
 
 def _error(status: int, content: bytes, retry_after: str | None, subject: str) -> ApiError | InvalidSpec:

@@ -1,0 +1,1 @@
+"""The operator with a fleet: `python -m benchmarks.operator`."""

@@ -1,0 +1,81 @@
+"""How the operator fares with a fleet of models, on a real API server.
+
+    python -m benchmarks.operator [--sizes 100 1000] [--namespaces 50]
+
+Starts the local cluster (dev/cluster) with KWOK's pretended nodes, applies that many models, and measures:
+until all are ready, what they cost at rest, how long a change takes to its Deployment, and a restart of the
+operator. Writes benchmarks/operator/RESULTS.md and takes the cluster down again. Needs what the local
+cluster needs; KWOK is built at the first time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.operator import fleet
+from dev.cluster import build, lifecycle
+from dev.cluster.paths import REPOSITORY, ClusterPaths
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000], help="models (%(default)s)")
+    parser.add_argument("--namespaces", type=int, default=50, help="they are spread over (%(default)s)")
+    parser.add_argument("--steady", type=float, default=60, help="seconds to look at a fleet at rest")
+    parser.add_argument("--changes", type=int, default=200, help="changes of single models")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file to write (%(default)s)")
+    parser.add_argument("--notes", default="", help="a sentence about the machine for the results")
+    arguments = parser.parse_args()
+    if "BENCHMARK_LOGS" in os.environ:
+        measure(arguments)
+    else:
+        with_cluster(sys.argv[1:])
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def with_cluster(arguments: list[str]) -> None:
+    """Run this program again, inside a cluster that is only there for it."""
+    build.build(fleet.KWOK, lambda *_: None)
+    name = os.environ.setdefault("CLUSTER_NAME", "fleet")
+    subprocess.run([sys.executable, "-m", "dev.cluster", "up"], check=True, cwd=REPOSITORY)
+    try:
+        paths = ClusterPaths.of(name)
+        line, environment = lifecycle.inside(paths, [sys.executable, "-m", "benchmarks.operator", *arguments])
+        subprocess.run(line, env=environment | {"BENCHMARK_LOGS": str(paths.logs)}, check=True)
+    finally:
+        subprocess.run([sys.executable, "-m", "dev.cluster", "down"], check=True, cwd=REPOSITORY)
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    # what only the inner process needs, and the outer one can do without
+    from benchmarks.operator.report import report
+    from benchmarks.operator.scenario import run
+
+    logs = Path(os.environ["BENCHMARK_LOGS"])
+    for command in (
+        ["apply", "--server-side", f"--filename={REPOSITORY / 'crds'}"],
+        ["wait", "--for=condition=Established", f"crd/{fleet.PLURAL}.{fleet.GROUP}"],
+    ):
+        subprocess.run(["kubectl", *command], check=True, stdout=subprocess.DEVNULL)
+    with fleet.pretended_nodes(logs):
+        runs = []
+        for size in arguments.sizes:
+            some = fleet.Fleet(size, arguments.namespaces)
+            runs.append(run(some, logs, say, arguments.steady, arguments.changes))
+    arguments.results.write_text(report(runs, arguments.namespaces, arguments.notes))
+    print(arguments.results.read_text())
+
+
+if __name__ == "__main__":
+    main()
