@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from controllable_operator import rollout
 from controllable_operator.api import API_VERSION, KIND, ControllableModel, Status
 from controllable_operator.client import Client
 from controllable_operator.desired.common import MANAGER, content_hash
@@ -14,10 +15,9 @@ _SILENT_REASONS = {"Progressing"}
 
 
 class _News(NamedTuple):
-    """What of a condition is worth telling."""
+    """What is worth telling. good: nobody has to act."""
 
-    type: str
-    status: str
+    good: bool
     reason: str
     message: str
 
@@ -28,20 +28,21 @@ def events_for(model: ControllableModel, status: Status, now: datetime) -> list[
     for kind in ("Ready", "Contested"):
         before, after = _news(model.status, kind), _news(status, kind)
         if after and after != before and after.reason not in _SILENT_REASONS:
-            news.append(_event(model, after, now))
-    return news
+            news.append(after)
+    if progress := rollout.news(model.status.rollout, status.rollout):
+        news.append(_News(True, *progress))
+    return [_event(model, item, now) for item in news]
 
 
-def _event(model: ControllableModel, condition: _News, now: datetime) -> dict[str, Any]:
+def _event(model: ControllableModel, news: _News, now: datetime) -> dict[str, Any]:
     """The Event. Its name follows from what it says: the same news is counted in it and fills no list."""
     meta = model.metadata
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    good = condition.type == "Ready" and condition.status == "True"
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{meta.name}.{content_hash([meta.uid, condition.reason, condition.message])}",
+            "name": f"{meta.name}.{content_hash([meta.uid, news.reason, news.message])}",
             "namespace": meta.namespace,
         },
         "involvedObject": {
@@ -51,9 +52,9 @@ def _event(model: ControllableModel, condition: _News, now: datetime) -> dict[st
             "namespace": meta.namespace,
             "uid": meta.uid,
         },
-        "type": "Normal" if good else "Warning",
-        "reason": condition.reason,
-        "message": condition.message[:1024],
+        "type": "Normal" if news.good else "Warning",
+        "reason": news.reason,
+        "message": news.message[:1024],
         "count": 1,
         "firstTimestamp": stamp,
         "lastTimestamp": stamp,
@@ -78,5 +79,6 @@ def post(client: Client, event: dict[str, Any]) -> None:
 def _news(status: Status, kind: str) -> _News | None:
     for condition in status.conditions or []:
         if condition.type == kind:
-            return _News(kind, condition.status, condition.reason, condition.message)
+            good = kind == "Ready" and condition.status == "True"
+            return _News(good, condition.reason, condition.message)
     return None

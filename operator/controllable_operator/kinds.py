@@ -30,16 +30,18 @@ LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 SERVICE = Kind("v1", "Service", "services")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
-CHILD_KINDS = (CONFIG_MAP, SERVICE, NETWORK_POLICY, DEPLOYMENT, DISRUPTION_BUDGET, AUTOSCALER)
+CHILD_KINDS = (REVISION, CONFIG_MAP, SERVICE, NETWORK_POLICY, DEPLOYMENT, DISRUPTION_BUDGET, AUTOSCALER)
 
 # Kinds of others, which a cluster has or has not, today or tomorrow (see cluster.py).
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 PROMETHEUS_RULE = Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
-OPTIONAL_CHILD_KINDS = (POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT)
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+OPTIONAL_CHILD_KINDS = (POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT, HTTP_ROUTE)
 
 WATCHED_KINDS = (MODEL, POD, *CHILD_KINDS, *OPTIONAL_CHILD_KINDS)
 

@@ -3,17 +3,18 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from controllable_operator.api import API_VERSION, KIND, ControllableModel, ControlStatus, Status
 from controllable_operator.apply import Applied, apply
+from controllable_operator.canary import advance
 from controllable_operator.client import Client
 from controllable_operator.cluster import Cluster
 from controllable_operator.contention import Contention
-from controllable_operator.desired import desired
+from controllable_operator.desired import desired, shares_by_gateway
 from controllable_operator.desired.autoscaler import obstacle as scaling_obstacle
-from controllable_operator.desired.deployment import template_hash
+from controllable_operator.desired.revision import newest_revision
 from controllable_operator.errors import (
     ApiError,
     Forbidden,
@@ -23,14 +24,17 @@ from controllable_operator.errors import (
     OperatorError,
 )
 from controllable_operator.events import events_for, post
-from controllable_operator.kinds import MODEL, POD
+from controllable_operator.kinds import CONFIG_MAP, DEPLOYMENT, MODEL, POD, REVISION
 from controllable_operator.metrics import WRITES
 from controllable_operator.monitored import monitored
 from controllable_operator.pods import reports
+from controllable_operator.rollout import Share, look_again_in
 from controllable_operator.scaling import scaling_status
 from controllable_operator.settings import Settings
 from controllable_operator.status import Verdict, build_status
 from controllable_operator.store import Key, Store
+from controllable_operator.tracks import Standing
+from controllable_operator.traffic import TrafficReader
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +56,7 @@ class Context:
     cluster: Callable[[], Cluster] = Cluster
     measured: Callable[[Key], ControlStatus | None] = lambda _: None
     contention: Contention = field(default_factory=Contention)
+    traffic: TrafficReader = field(default_factory=TrafficReader)
 
 
 def reconcile(context: Context, namespace: str, name: str, failures: int = 0) -> float | None:
@@ -67,6 +72,7 @@ def reconcile(context: Context, namespace: str, name: str, failures: int = 0) ->
     manifest = context.store.get(MODEL, namespace, name)
     if manifest is None or "deletionTimestamp" in manifest["metadata"]:
         context.contention.forget((namespace, name))
+        context.traffic.forget((namespace, name))
         return None
     try:
         # If not even this can be read no status can be written either. The CRD keeps that from happening.
@@ -82,15 +88,19 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
     applied = Applied({}, None)
     wanted_hash: str | None = None
     error: OperatorError | None = None
+    rollout = model.status.rollout
+    now, clock = datetime.now(UTC), time.monotonic()
     try:
-        wanted = desired(model, context.settings, cluster)
-        wanted_hash = next(template_hash(m["spec"]["template"]) for m in wanted if m["kind"] == "Deployment")
+        standing = _standing(context, model, cluster)
+        wanted_hash = standing.newest.hash
+        wanted = desired(model, context.settings, cluster, standing.tracks())
         applied = apply(context.client, context.store, context.contention, model, wanted)
+        afterwards = replace(standing, children=list(applied.children.values()))
+        rollout = advance(afterwards, context.traffic, now)
     except OperatorError as failure:
         if not _belongs_into_status(failure, failures):
             raise
         error = failure
-    now, clock = datetime.now(UTC), time.monotonic()
     further: dict[str, Verdict] = {}
     scaling = model.status.scaling
     if error is None:
@@ -102,19 +112,39 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
     status = build_status(
         model,
         template_hash=wanted_hash,
-        deployment=applied.children.get(("Deployment", name)),
+        deployments=[child for child in applied.children.values() if child["kind"] == DEPLOYMENT.name],
         pods=reports(context.store.owned(POD, namespace, name)),
         error=error,
         now=now,
         further=further,
         scaling=scaling,
         control=context.measured((namespace, name)),
+        rollout=rollout,
     )
     _tell(context, model, status)
     if error is not None:
         raise error
     waits = [applied.again_in, context.contention.peace_in((namespace, name), clock)]
+    if rollout is not None:
+        # What is recorded now is acted on in the next call.
+        moved = rollout != model.status.rollout
+        waits.append(0.0 if moved else look_again_in(model.spec.rollout, rollout, now))
     return min((wait for wait in waits if wait is not None), default=None)
+
+
+def _standing(context: Context, model: ControllableModel, cluster: Cluster) -> Standing:
+    """How the revisions of the model stand."""
+    meta, spec = model.metadata, model.spec
+    kinds = (DEPLOYMENT, REVISION, CONFIG_MAP)
+    return Standing(
+        model=model,
+        newest=newest_revision(model, context.settings),
+        children=[child for kind in kinds for child in context.store.owned(kind, meta.namespace, meta.name)],
+        pods=context.store.owned(POD, meta.namespace, meta.name),
+        share=Share(
+            spec.wanted_replicas, shares_by_gateway(model, cluster), spec.scaling.most(spec.gpu.count)
+        ),
+    )
 
 
 def _belongs_into_status(error: OperatorError, failures: int) -> bool:

@@ -3,6 +3,10 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+# Every pod with a ServiceAccount's token has it.
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True)
@@ -11,10 +15,12 @@ class Settings:
 
     runtime_image: image of models that name none; empty means that every model must name one.
     prometheus_url: where Prometheus is; empty means that KEDA is of no use, and nothing is measured.
+    namespace: the operator's own, whose pods read the metrics of a canary; empty outside a cluster.
     """
 
     runtime_image: str = ""
     prometheus_url: str = ""
+    namespace: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -22,4 +28,5 @@ class Settings:
         return cls(
             runtime_image=environment.get("CONTROLLABLE_RUNTIME_IMAGE", ""),
             prometheus_url=environment.get("CONTROLLABLE_PROMETHEUS_URL", ""),
+            namespace=_NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "",
         )

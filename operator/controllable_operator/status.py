@@ -1,19 +1,29 @@
 """status from what was seen: (model, deployment, pods, error) in, status out. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from controllable_operator.api import Condition, ControllableModel, ControlStatus, ScalingStatus, Status
+from controllable_operator.api import (
+    Condition,
+    ControllableModel,
+    ControlStatus,
+    RolloutStatus,
+    ScalingStatus,
+    Status,
+)
 from controllable_operator.desired.common import label_selector, selector_labels
 from controllable_operator.desired.service import endpoints
 from controllable_operator.errors import ApiError, OperatorError
 from controllable_operator.pods import PodReport, Problem, Stage, worst
+from controllable_operator.rollout import CANARY_STATES
 
 # After so many attempts it is not a passing trouble of the network any more.
 _STALLED_ATTEMPTS = 3
 _STALLED_REASONS = {"ModelNotFound", "ModelLoadFailed"}
+
+_ROLLED_BACK = "RolledBack"
 
 _OF_CHILDREN = {"ScalingActive", "Monitored"}
 
@@ -26,52 +36,60 @@ def build_status(
     model: ControllableModel,
     *,
     template_hash: str | None,
-    deployment: dict[str, Any] | None,
+    deployments: Iterable[dict[str, Any]],
     pods: list[PodReport],
     error: OperatorError | None,
     now: datetime,
     further: Mapping[str, Verdict] | None = None,
     scaling: ScalingStatus | None = None,
     control: ControlStatus | None = None,
+    rollout: RolloutStatus | None = None,
 ) -> Status:
     """The model's status.
 
     Args:
         model: the resource as it was read when this reconciliation began, with its previous status.
         template_hash: of the pod template that the newest generation wants; None if there is none.
-        deployment: the live Deployment, None if there is none.
+        deployments: the live ones, of pods that serve and of a canary.
         pods: reports of all pods of the model, of any generation.
         error: what kept the children from being applied, None if they were.
         now: the time of this observation.
         further: verdicts of conditions that are none of the pods', by type.
         scaling: what the autoscaler did, None if there is none.
         control: what was measured, None if nothing was.
+        rollout: how far the newest revision got, None if that is not known.
 
     `observedGeneration` moves only once the generation was really reconciled, or was found to be impossible.
     """
     current = [pod for pod in pods if pod.template_hash == template_hash]
-    problem = _worst(current) or _refused(deployment)
-    stalled = _stalled(error, problem)
-    ready = _ready(model, current, problem, error)
+    problem = _worst(current) or worst(filter(None, map(_refused, deployments)))
+    ready = _ready(model, current, len(pods) - len(current), problem, error, rollout)
+    stalled = _stalled(error, problem) or ready[1] == _ROLLED_BACK
     verdicts = {"Ready": ready, "ModelLoaded": _model_loaded(model, current)} | dict(further or {})
     if stalled:
         verdicts["Stalled"] = (True, ready[1], ready[2])
     reconciled = error is None or error.permanent
     return Status(
         observed_generation=model.metadata.generation if reconciled else model.status.observed_generation,
-        phase=_phase(model, current, pods, ready[0], stalled),
+        phase=_phase(model, current, pods, ready, stalled),
         replicas=len(pods),
         ready_replicas=_count(pods, Stage.READY),
         selector=label_selector(selector_labels(model.metadata.name)),
         endpoints=endpoints(model),
         scaling=scaling,
         control=control,
+        rollout=rollout,
         conditions=[*_conditions(model, verdicts, now), *(_told_before(model, verdicts) if error else [])],
     )
 
 
 def _ready(
-    model: ControllableModel, current: list[PodReport], problem: Problem | None, error: OperatorError | None
+    model: ControllableModel,
+    current: list[PodReport],
+    older: int,
+    problem: Problem | None,
+    error: OperatorError | None,
+    rollout: RolloutStatus | None,
 ) -> Verdict:
     wanted, serving = model.spec.wanted_replicas, _count(current, Stage.READY)
     if error is not None:
@@ -80,11 +98,17 @@ def _ready(
         return True, "Suspended", f"stopped on purpose; without spec.suspend, {_back(model)}"
     if wanted == 0:
         return True, "ScaledToZero", "no pods are asked for; set spec.replicas to serve"
-    if serving >= wanted:
+    if rollout and rollout.state == "RolledBack":
+        return False, _ROLLED_BACK, f"{rollout.reason}; the revision before it serves. Change the spec"
+    if serving >= wanted and not older:
         return True, "Serving", f"{serving} of {wanted} pods answer{_budget(model)}"
     if problem:
         return False, problem.ready, problem.message
-    progress = f"{serving} of {wanted} pods of this generation answer"
+    if rollout and rollout.strategy == "Canary" and rollout.state in CANARY_STATES:
+        return False, "Progressing", f"canary, {rollout.reason}"
+    progress = f"{min(serving, wanted)} of {wanted} pods of this generation answer"
+    if serving >= wanted:
+        return False, "Progressing", f"{progress}; older ones are still there"
     if any(pod.stage is Stage.SILENT for pod in current):
         return False, "PodsNotReady", f"{progress}; one that did has fallen silent"
     slowest = next((stage for stage in Stage if _count(current, stage)), Stage.PENDING)
@@ -136,8 +160,10 @@ def _model_loaded(model: ControllableModel, current: list[PodReport]) -> Verdict
 
 
 def _phase(
-    model: ControllableModel, current: list[PodReport], pods: list[PodReport], ready: bool, stalled: bool
+    model: ControllableModel, current: list[PodReport], pods: list[PodReport], ready: Verdict, stalled: bool
 ) -> str:
+    if ready[1] == _ROLLED_BACK:
+        return _ROLLED_BACK
     if stalled:
         return "Failed"
     if model.spec.suspend:
@@ -146,7 +172,7 @@ def _phase(
         return "ScaledToZero"
     if len(pods) > len(current) and _count(pods, Stage.READY):
         return "Updating"
-    if ready:
+    if ready[0]:
         return "Ready"
     if _count(current, Stage.READY) or _count(current, Stage.SILENT):
         return "Degraded"
@@ -159,9 +185,9 @@ def _worst(pods: list[PodReport]) -> Problem | None:
     return worst(pod.problem for pod in pods if pod.problem)
 
 
-def _refused(deployment: dict[str, Any] | None) -> Problem | None:
+def _refused(deployment: dict[str, Any]) -> Problem | None:
     """The problem of a Deployment that is not allowed to make pods (quota, Pod Security, a webhook)."""
-    conditions = (deployment or {}).get("status", {}).get("conditions", [])
+    conditions = deployment.get("status", {}).get("conditions", [])
     for condition in conditions:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             message = condition.get("message", "pods can't be created")

@@ -63,7 +63,7 @@ def test_a_child_on_its_way_out_is_not_deleted_again(world: World) -> None:
 
 
 def test_what_carries_our_labels_but_has_another_owner_is_not_deleted(world: World) -> None:
-    foreign = copy.deepcopy(world.live["ConfigMap", "nano-engine"])
+    foreign = copy.deepcopy(next(m for (kind, _), m in world.live.items() if kind == "ConfigMap"))
     foreign["metadata"] |= {"name": "other", "ownerReferences": [{"uid": "somebody", "controller": True}]}
     world.live["ConfigMap", "other"] = foreign
     assert world.plan().deletes == []

@@ -44,7 +44,7 @@ def env_of(spec: dict[str, Any]) -> dict[str, Any]:
 
 def test_what_pods_need_is_applied_before_the_pods(make_model: MakeModel, settings: Settings) -> None:
     kinds = [child["kind"] for child in desired(make_model(), settings, Cluster())]
-    assert kinds == ["ConfigMap", "NetworkPolicy", "Service", "Deployment"]
+    assert kinds == ["ControllerRevision", "ConfigMap", "NetworkPolicy", "Service", "Deployment"]
 
 
 def test_every_child_is_labelled_and_owned_by_its_model(build: Any) -> None:

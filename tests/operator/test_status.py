@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from controllable_operator.api import Condition, ControllableModel, Status
+from controllable_operator.api import Condition, ControllableModel, RolloutStatus, Status
 from controllable_operator.errors import Forbidden, InvalidSpec, NameConflict, OperatorError
 from controllable_operator.events import events_for
 from controllable_operator.pods import reports
@@ -25,15 +25,17 @@ def observe(make_model: MakeModel) -> Callable[..., Status]:
         model: ControllableModel | None = None,
         error: OperatorError | None = None,
         deployment: dict[str, Any] | None = None,
+        rollout: RolloutStatus | None = None,
         now: datetime = NOW,
     ) -> Status:
         return build_status(
             model or make_model(),
             template_hash="new",
-            deployment=deployment,
+            deployments=[deployment] if deployment else [],
             pods=reports(list(pods)),
             error=error,
             now=now,
+            rollout=rollout,
         )
 
     return observe
@@ -116,6 +118,45 @@ def test_a_pod_of_an_older_generation_does_not_make_the_new_one_ready(
     assert (status.phase, status.replicas, status.ready_replicas) == ("Updating", 2, 1)
 
 
+def test_while_older_pods_are_left_the_model_is_not_ready(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    status = observe(make_pod("ready"), make_pod("ready", template="old"))
+    assert verdict(status) == ("False", "Progressing")
+    assert status.phase == "Updating"
+
+
+def rollout(state: str, reason: str = "why") -> RolloutStatus:
+    document = {"revision": "new", "strategy": "Canary", "state": state, "step": 1, "reason": reason}
+    return RolloutStatus.model_validate(document | {"since": "2026-01-01T00:00:00Z"})
+
+
+def test_a_canary_makes_no_model_ready_however_many_of_its_pods_answer(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    pods = [make_pod("ready"), make_pod("ready", template="old")]
+    status = observe(*pods, rollout=rollout("Watching", "step 1 of 2, 10 %: watched for 2m"))
+    assert verdict(status) == ("False", "Progressing")
+    found = condition(status, "Ready")
+    assert found is not None
+    assert found.message == "canary, step 1 of 2, 10 %: watched for 2m"
+    assert condition(status, "Stalled") is None
+
+
+def test_a_model_that_was_rolled_back_is_stalled_and_says_why(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    told = rollout("RolledBack", "at step 1: 3 of 4 requests failed")
+    status = observe(make_pod("ready", template="old"), rollout=told)
+    assert verdict(status) == ("False", "RolledBack")
+    assert verdict(status, "Stalled") == ("True", "RolledBack")
+    found = condition(status, "Stalled")
+    assert found is not None
+    assert found.message.startswith("at step 1: 3 of 4 requests failed; the revision before it serves")
+    assert status.phase == "RolledBack"
+    assert status.rollout == told
+
+
 def test_fewer_pods_than_asked_for_are_not_ready(
     observe: Callable[..., Status], make_pod: MakePod, make_model: MakeModel
 ) -> None:
@@ -149,7 +190,7 @@ def test_what_was_told_of_the_children_stays_while_they_cannot_be_looked_at(
     model = make_model()
     further = {"ScalingActive": (True, "Active", "m")}
     before = build_status(
-        model, template_hash=None, deployment=None, pods=[], error=None, now=NOW, further=further
+        model, template_hash=None, deployments=[], pods=[], error=None, now=NOW, further=further
     )
     after = observe(model=model.model_copy(update={"status": before}), error=InvalidSpec("x"), now=LATER)
     assert condition(after, "ScalingActive") == condition(before, "ScalingActive")

@@ -15,6 +15,7 @@ from controllable_operator.api.resource import (
     ControllableModel,
     Spec,
 )
+from controllable_operator.api.rollout import Gateway, Rollout, RolloutStatus
 from controllable_operator.api.scaling import Scaling, Targets
 from controllable_operator.api.serving import Queue, Resources, Serving
 from controllable_operator.api.status import (
@@ -39,6 +40,7 @@ __all__ = [
     "ControllableModel",
     "Decision",
     "Endpoints",
+    "Gateway",
     "Gpu",
     "ModelSource",
     "Monitoring",
@@ -51,6 +53,8 @@ __all__ = [
     "Queue",
     "Range",
     "Resources",
+    "Rollout",
+    "RolloutStatus",
     "Scaling",
     "ScalingStatus",
     "SecretRef",

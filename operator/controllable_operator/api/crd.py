@@ -20,8 +20,11 @@ _NAME_RULE = rule(
 )
 
 
-def _column(name: str, path: str, description: str, kind: str = "string") -> dict[str, Any]:
-    return {"name": name, "type": kind, "jsonPath": path, "description": description}
+def _column(
+    name: str, path: str, description: str, kind: str = "string", priority: int = 0
+) -> dict[str, Any]:
+    """A column of `kubectl get`; with priority 1 only of `kubectl get -o wide`."""
+    return {"name": name, "type": kind, "jsonPath": path, "description": description, "priority": priority}
 
 
 def custom_resource_definition() -> dict[str, Any]:
@@ -78,6 +81,14 @@ def custom_resource_definition() -> dict[str, Any]:
                         ),
                         _column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why, or why not"),
                         _column("Replicas", ".status.readyReplicas", "Pods that answer requests", "integer"),
+                        _column("Rollout", ".status.rollout.state", "How far the newest revision got"),
+                        _column(
+                            "Weight",
+                            ".status.rollout.weight",
+                            "Percent of the requests it gets",
+                            "integer",
+                            1,
+                        ),
                         _column("Model", ".spec.model.uri", "Where the weights come from"),
                         _column("Paths pruned", ".status.control.pathPruningRate", "Share, over 5 minutes"),
                         _column("P99", ".status.control.latencyP99", "Latency of requests, over 5 minutes"),

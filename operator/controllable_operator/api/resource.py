@@ -10,6 +10,7 @@ from controllable_operator.api.model_source import ModelSource
 from controllable_operator.api.monitoring import Monitoring
 from controllable_operator.api.network_policy import NetworkPolicy
 from controllable_operator.api.pod_template import PodTemplate
+from controllable_operator.api.rollout import Rollout
 from controllable_operator.api.scaling import Scaling
 from controllable_operator.api.serving import Serving
 from controllable_operator.api.status import Status
@@ -81,6 +82,10 @@ class Spec(ApiModel):
     monitoring: Monitoring = Field(
         default=Monitoring(),
         description="monitoring of the model, where the cluster has Prometheus operator.",
+    )
+    rollout: Rollout = Field(
+        default=Rollout(),
+        description="rollout says how a changed model takes the place of the one that serves.",
     )
     network_policy: NetworkPolicy = Field(
         default=NetworkPolicy(),

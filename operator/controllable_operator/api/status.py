@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from controllable_operator.api.rollout import RolloutStatus
 from controllable_operator.api.types import ApiModel
 
 
@@ -103,8 +104,8 @@ class Status(ApiModel):
     phase: str | None = Field(
         default=None,
         description=(
-            "phase for people: Pending, Fetching, Loading, Ready, Updating, Degraded, Failed, ScaledToZero "
-            "or Suspended. Machines read conditions."
+            "phase for people: Pending, Fetching, Loading, Ready, Updating, Degraded, RolledBack, Failed, "
+            "ScaledToZero or Suspended. Machines read conditions."
         ),
     )
     replicas: int | None = Field(
@@ -126,6 +127,9 @@ class Status(ApiModel):
             "control tells what was measured in the last minutes; absent where the operator was not told of "
             "a Prometheus, the model is not monitored, or nothing was served."
         ),
+    )
+    rollout: RolloutStatus | None = Field(
+        default=None, description="rollout tells how far the newest revision of the pods got."
     )
     conditions: list[Condition] | None = Field(
         default=None,

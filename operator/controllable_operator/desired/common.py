@@ -14,6 +14,10 @@ INSTANCE_LABEL = "app.kubernetes.io/instance"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 
 ENGINE_CONFIG_HASH = "serving.controllable.dev/engine-config-hash"
+# On which side of a rollout a pod is: the label that tells the pods of a canary from the others.
+TRACK_LABEL = "serving.controllable.dev/track"
+STABLE, CANARY = "stable", "canary"
+
 TEMPLATE_HASH = "serving.controllable.dev/template-hash"
 
 

@@ -1,19 +1,18 @@
-"""The ConfigMap with engine.json, the one document that passes from the operator to the engine."""
+"""The ConfigMap with engine.json, the one document that passes from the operator to the engine.
+
+Each text has a ConfigMap of its own: a pod of an older revision that starts anew must find the configuration
+that it was made for, not the newest one.
+"""
 
 import json
 from typing import Any
 
 from controllable_operator.api import ControllableModel
 from controllable_operator.api.types import seconds
-from controllable_operator.desired.common import metadata
+from controllable_operator.desired.common import content_hash, metadata
 
 ENGINE_FILE = "engine.json"
 MODEL_PATH = "/weights/model"
-
-
-def name_of(model: ControllableModel) -> str:
-    """Name of the model's ConfigMap."""
-    return f"{model.metadata.name}-engine"
 
 
 def engine_config(model: ControllableModel) -> dict[str, Any]:
@@ -34,12 +33,22 @@ def engine_config(model: ControllableModel) -> dict[str, Any]:
     }
 
 
-def config_map(model: ControllableModel) -> dict[str, Any]:
-    """The ConfigMap manifest."""
-    text = json.dumps(engine_config(model), indent=2, sort_keys=True) + "\n"
+def engine_text(model: ControllableModel) -> str:
+    """The text of engine.json."""
+    return json.dumps(engine_config(model), indent=2, sort_keys=True) + "\n"
+
+
+def name_of(model: ControllableModel, engine: str) -> str:
+    """Name of the ConfigMap with this text of engine.json."""
+    return f"{model.metadata.name}-engine-{content_hash(engine)}"
+
+
+def config_map(model: ControllableModel, engine: str) -> dict[str, Any]:
+    """The ConfigMap manifest for a text of engine.json."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata(model, name_of(model)),
-        "data": {ENGINE_FILE: text},
+        "metadata": metadata(model, name_of(model, engine)),
+        "immutable": True,
+        "data": {ENGINE_FILE: engine},
     }

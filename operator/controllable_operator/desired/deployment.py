@@ -1,17 +1,20 @@
-"""The Deployment of the model's pods."""
+"""The Deployments of the model's pods: of those that serve, and of a newer revision beside them."""
 
 from typing import Any
 
 from controllable_operator.api import ControllableModel
 from controllable_operator.desired.common import (
+    CANARY,
     ENGINE_CONFIG_HASH,
+    STABLE,
     TEMPLATE_HASH,
+    TRACK_LABEL,
     content_hash,
     labels,
     metadata,
     selector_labels,
 )
-from controllable_operator.desired.config_map import engine_config
+from controllable_operator.desired.config_map import engine_text
 from controllable_operator.desired.pod import STARTUP_SECONDS, pod_spec
 from controllable_operator.errors import InvalidSpec
 from controllable_operator.settings import Settings
@@ -36,7 +39,7 @@ def pod_template(model: ControllableModel, settings: Settings) -> dict[str, Any]
             "metadata": {
                 "labels": labels(model.metadata.name),
                 # The engine reads its configuration once, so a change of it has to make new pods.
-                "annotations": {ENGINE_CONFIG_HASH: content_hash(engine_config(model))},
+                "annotations": {ENGINE_CONFIG_HASH: content_hash(engine_text(model))},
             },
             "spec": pod_spec(model, image),
         },
@@ -67,22 +70,44 @@ def template_hash(manifest: dict[str, Any]) -> str | None:
     return manifest["metadata"].get("annotations", {}).get(TEMPLATE_HASH)
 
 
-def deployment(model: ControllableModel, settings: Settings) -> dict[str, Any]:
-    """The Deployment manifest. A rollout never has fewer pods serving than asked for.
+def deployment(model: ControllableModel, template: dict[str, Any]) -> dict[str, Any]:
+    """The Deployment of the pods that serve. A rollout never has fewer of them than asked for."""
+    # A Deployment's selector can't be changed, so this is the one that has always been. That it selects the
+    # pods of a canary, too, does no harm: controllers go by who owns a pod.
+    return _deployment(model, model.metadata.name, template, STABLE, model.spec.wanted_replicas, {})
 
-    Raises:
-        InvalidSpec: see `pod_template`.
-    """
+
+def canary_deployment(model: ControllableModel, template: dict[str, Any], replicas: int) -> dict[str, Any]:
+    """The Deployment of the pods of a newer revision that is being watched."""
+    only = {TRACK_LABEL: CANARY}
+    return _deployment(model, canary_name(model), template, CANARY, replicas, only)
+
+
+def canary_name(model: ControllableModel) -> str:
+    """Name of a canary's Deployment and Service."""
+    return f"{model.metadata.name}-canary"
+
+
+def _deployment(
+    model: ControllableModel,
+    name: str,
+    template: dict[str, Any],
+    track: str,
+    replicas: int,
+    selected: dict[str, str],
+) -> dict[str, Any]:
+    meta = template["metadata"]
+    labelled = template | {"metadata": meta | {"labels": meta["labels"] | {TRACK_LABEL: track}}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(model, model.metadata.name),
+        "metadata": metadata(model, name),
         "spec": {
-            "replicas": model.spec.wanted_replicas,
+            "replicas": replicas,
             "revisionHistoryLimit": 3,
             "progressDeadlineSeconds": 2 * STARTUP_SECONDS,
-            "selector": {"matchLabels": selector_labels(model.metadata.name)},
+            "selector": {"matchLabels": selector_labels(model.metadata.name) | selected},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": pod_template(model, settings),
+            "template": labelled,
         },
     }

@@ -6,7 +6,7 @@ from typing import Any
 from controllable_operator.api import ControllableModel
 from controllable_operator.api.types import seconds
 from controllable_operator.desired.common import HTTP_PORT, selector_labels
-from controllable_operator.desired.config_map import ENGINE_FILE, MODEL_PATH
+from controllable_operator.desired.config_map import ENGINE_FILE, MODEL_PATH, engine_text
 from controllable_operator.desired.config_map import name_of as config_map_name
 
 FETCH, TRITON, FRONTEND = "fetch", "triton", "frontend"
@@ -192,7 +192,7 @@ def _source_mounts(uri: str) -> list[dict[str, Any]]:
 def _volumes(model: ControllableModel) -> list[dict[str, Any]]:
     volumes: list[dict[str, Any]] = [
         {"name": "weights", "emptyDir": {}},
-        {"name": "config", "configMap": {"name": config_map_name(model)}},
+        {"name": "config", "configMap": {"name": config_map_name(model, engine_text(model))}},
         # The runtime's default of 64 MiB is too small for the tensors that Triton hands to its backend.
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
         {"name": "tmp", "emptyDir": {}},
