@@ -1,7 +1,7 @@
 """Definitions of others' kinds, as far as the operator writes them, and a server of pods' metrics.
 
 The definitions know the fields that we state and no others, so the API server refuses what the real ones
-(KEDA 2.21, Prometheus operator 0.85) would not know either.
+(KEDA 2.21, Prometheus operator 0.85, Gateway API 1.3) would not know either.
 """
 
 import datetime
@@ -43,7 +43,6 @@ def _definition(group: str, version: str, kind: str, plural: str, spec: Schema) 
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        # the API server wants to know who approved what is under k8s.io; these groups are not
         "metadata": {"name": f"{plural}.{group}"},
         "spec": {
             "group": group,
@@ -109,6 +108,14 @@ PROMETHEUS_RULES = _definition(
         | {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
     ),
 )
+
+_NAMED = _object(("name",), name=TEXT, namespace=TEXT, port=WHOLE, weight=WHOLE)
+HTTP_ROUTES = _definition(
+    *("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+    _object(parentRefs=_list(_NAMED), hostnames=_list(TEXT), rules=_list(_object(backendRefs=_list(_NAMED)))),
+)
+# Groups under k8s.io want to know who approved a definition.
+HTTP_ROUTES["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, a test's"}
 
 
 class PodMetrics:
