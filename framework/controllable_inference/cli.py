@@ -196,6 +196,9 @@ def frontend(
             envvar="CONTROLLABLE_SILENCE_SECONDS", help="Longest gap between two responses of Triton."
         ),
     ] = 30.0,
+    lame_duck: Annotated[
+        float, typer.Option(help="Seconds for which requests are still taken after SIGTERM.")
+    ] = 0.0,
 ) -> None:
     """The OpenAI API in front of a tritonserver on this machine."""
     from controllable_inference.serving.config import load_engine_config
@@ -212,6 +215,7 @@ def frontend(
             port=port,
             triton=Ports(http_port, grpc_port, metrics_port),
             silence=silence,
+            lame_duck=lame_duck,
             drain=engine.serving.drain_timeout_seconds,
         )
     )

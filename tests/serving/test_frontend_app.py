@@ -194,6 +194,14 @@ async def test_metrics_are_there_without_triton_and_say_that_it_is_missing(clien
     assert "controllable_frontend_triton_up 0.0" in text
 
 
+async def test_a_stream_that_breaks_off_counts_as_the_failure_that_it_is(client, triton):
+    triton.script = [Reply(text="4"), ApiError(502, "cut off")]
+    await chat(client, stream=True)
+    text = (await client.get("/metrics")).text
+    assert 'controllable_frontend_requests_total{route="/v1/chat/completions",status="502"} 1.0' in text
+    assert 'status="200"' not in text
+
+
 async def status(client, what):
     return (await client.get(f"/health/{what}")).status_code
 

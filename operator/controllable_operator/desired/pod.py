@@ -124,14 +124,14 @@ def _frontend(image: str) -> dict[str, Any]:
     alive = {"httpGet": {"path": "/health/frontend", "port": "http"}, "timeoutSeconds": 5}
     ready = {"httpGet": {"path": "/health/ready", "port": "http"}, "timeoutSeconds": 5}
     return _container(FRONTEND, image) | {
-        "args": ["frontend"],
+        # On SIGTERM it goes on for as long as it may still get requests, and then finishes those it has.
+        "args": ["frontend", f"--lame-duck={ENDPOINT_DRAIN_SECONDS}"],
         "env": _engine_env(),
         "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
         "startupProbe": alive | {"periodSeconds": 1, "failureThreshold": 120},
         "livenessProbe": alive | {"periodSeconds": 10, "failureThreshold": 3},
         "readinessProbe": ready | {"periodSeconds": 5, "failureThreshold": 2},
-        "lifecycle": _sleep_before_stop(ENDPOINT_DRAIN_SECONDS),
         "volumeMounts": [_mount("config", _CONFIG_DIR, read_only=True), _mount("tmp", _TMP_DIR)],
     }
 

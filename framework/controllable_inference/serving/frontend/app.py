@@ -3,8 +3,9 @@
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +18,7 @@ from controllable_inference.serving.frontend import schema
 from controllable_inference.serving.frontend.bodies import SSE_ALIVE, SSE_DONE, Gathered, Shape, sse
 from controllable_inference.serving.frontend.errors import ApiError, handle_api_error, handle_unexpected
 from controllable_inference.serving.frontend.health import Health
-from controllable_inference.serving.frontend.http import Measured, read_json, while_connected
+from controllable_inference.serving.frontend.http import Measured, broke_off, read_json, while_connected
 from controllable_inference.serving.frontend.metrics import CONTENT_TYPE, FrontendMetrics
 from controllable_inference.serving.frontend.settings import FrontendSettings
 from controllable_inference.serving.frontend.streaming import ClosingStream
@@ -106,7 +107,7 @@ class Frontend:
         first = await while_connected(request, anext(replies))
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         return ClosingStream(
-            _chunks(first, replies, shape, include_usage),
+            _chunks(first, replies, shape, include_usage, partial(broke_off, request)),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
@@ -130,7 +131,11 @@ async def _gather(replies: AsyncGenerator[Reply, None]) -> Gathered:
 
 
 async def _chunks(
-    first: Reply, replies: AsyncGenerator[Reply, None], shape: Shape, include_usage: bool
+    first: Reply,
+    replies: AsyncGenerator[Reply, None],
+    shape: Shape,
+    include_usage: bool,
+    failed: Callable[[int], None],
 ) -> AsyncIterator[bytes]:
     try:
         async with aclosing(_chained(first, replies)) as all_replies:
@@ -149,6 +154,7 @@ async def _chunks(
                     return
         raise ApiError(502, "the model's answer was cut off", code="model_failed")
     except ApiError as error:
+        failed(error.status)
         yield sse(error.body())
 
 

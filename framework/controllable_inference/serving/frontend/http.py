@@ -49,6 +49,14 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
+_BROKEN = "controllable.broken"
+
+
+def broke_off(request: Request, status: int) -> None:
+    """Note that an answer failed after its first status had gone out: `status` is what counts."""
+    request.scope[_BROKEN] = status
+
+
 class Measured:
     """ASGI middleware: counts and times requests of the API; probes and scrapes would only drown them."""
 
@@ -75,5 +83,5 @@ class Measured:
             await self._app(scope, receive, watch)
         finally:
             self._metrics.open_requests.dec()
-            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.requests.labels(route, str(scope.get(_BROKEN, status))).inc()
             self._metrics.duration.labels(route).observe(time.monotonic() - started)

@@ -14,6 +14,7 @@ class FrontendSettings:
     silence: longest gap between two responses of Triton. Its model gives a sign of life every 2 s if the
     engine has made a step meanwhile, so this also bounds a step (a big model's prompt on a CPU, for example).
     canary_timeout: how long the health request may take; canary_age: how long its verdict is shared.
+    lame_duck: how long a server that was told to stop takes requests; drain: how long they may then go on.
     loading: how long an unreachable Triton counts as loading its model, and not as dead.
     """
 
@@ -27,4 +28,5 @@ class FrontendSettings:
     canary_timeout: float = 4.0
     canary_age: float = 2.0
     loading: float = 1800.0
+    lame_duck: float = 0.0
     drain: float = 60.0
