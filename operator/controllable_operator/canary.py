@@ -19,7 +19,8 @@ def advance(standing: Standing, reader: TrafficReader, now: datetime) -> Rollout
     status = next_step(rollout, recorded, seen, standing.share, now)
     if status.state not in CANARY_STATES:
         reader.forget(model)
-    elif status.state == "Watching" and (recorded is None or recorded.state != "Watching"):
+    elif status.state == "Watching" and status.step > 1 and recorded and recorded.state == "Starting":
+        # The first step began when the canary's pods did, with nothing counted.
         reader.begin(model, (status.revision, status.step), standing.canary_pods())
     return status
 

@@ -12,14 +12,19 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator"), pytest.m
 
 OURS = "app.kubernetes.io/managed-by=controllable-operator"
 CANARY = {"strategy": "Canary", "steps": [50], "interval": "3s"}
-# Serves the probes' paths and a page of metrics with so many good and bad answers.
+# Serves the probes' paths, and a page of metrics with so many good and bad answers more every second.
 PRETEND = """
 mkdir -p /tmp/www/health && cd /tmp/www && echo ok > health/frontend && echo ok > health/ready
-for count in 200:$GOOD 500:$BAD; do
-  echo "controllable_frontend_requests_total{status=\\"${count%:*}\\"} ${count#*:}"
-done > metrics
+n=0
 trap 'exit 0' TERM
-httpd -f -p 8080 -h /tmp/www & wait
+httpd -f -p 8080 -h /tmp/www &
+while true; do
+  for count in 200:$GOOD 500:$BAD; do
+    echo "controllable_frontend_requests_total{status=\\"${count%:*}\\"} $((n * ${count#*:}))"
+  done > new && mv new metrics
+  n=$((n + 1))
+  sleep 1 & wait $!
+done
 """
 
 
@@ -120,7 +125,7 @@ def test_a_canary_whose_requests_fail_is_rolled_back_and_the_way_back_is_free(se
     change(serving, podTemplate=pretending(100, bad=10))
     serving("wait", "--for=condition=Stalled", "cmodel/nano", "--timeout=60s")
     assert rollout(serving)["state"] == "RolledBack"
-    assert "10 of 110 requests to the new revision failed" in rollout(serving)["reason"]
+    assert "requests to the new revision failed, more than maxErrorRate 0.01" in rollout(serving)["reason"]
     eventually(lambda: set(deployments(serving)) == {"nano"}, 10)
     assert deployments(serving)["nano"]["spec"] == before
     assert "RolledBack" in reasons(serving)

@@ -1,5 +1,6 @@
 """The children of a model, built from its spec alone."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -245,6 +246,32 @@ def test_a_claim_is_mounted_read_only(build: Any) -> None:
         mount = next(m for m in container(children, name)["volumeMounts"] if m["name"] == "sources")
         assert mount == {"name": "sources", "mountPath": "/sources", "readOnly": True}
     assert env_of(container(children, "fetch"))["CONTROLLABLE_PVC_ROOT"] == "/sources"
+
+
+def test_each_engine_config_has_an_immutable_config_map_of_its_own(build: Any) -> None:
+    one, other = (build(control={"trace": trace})["ConfigMap"] for trace in ("none", "full"))
+    assert one["metadata"]["name"] != other["metadata"]["name"]
+    assert one["immutable"]
+
+
+def test_the_operator_may_read_the_metrics_of_a_canary_and_of_no_other_model(
+    make_model: MakeModel, settings: Settings
+) -> None:
+    inside = dataclasses.replace(settings, namespace="system")
+
+    def peers(**spec: Any) -> list[dict[str, Any]]:
+        children = desired(make_model(**spec), inside, Cluster())
+        policy = next(child for child in children if child["kind"] == "NetworkPolicy")
+        return list(policy["spec"]["ingress"][0]["from"])
+
+    assert peers() == [{"podSelector": {}}]
+    assert peers(rollout={"strategy": "Canary"}) == [
+        {"podSelector": {}},
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "system"}},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "controllable-operator"}},
+        },
+    ]
 
 
 def test_weights_are_read_only_for_the_engine(build: Any) -> None:
