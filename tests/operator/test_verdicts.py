@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from cluster_fixtures import judge
-from controllable_operator.api import ControllableModel
+from controllable_operator.api import ControllableModel, RolloutStatus
+from controllable_operator.api.rollout import RolloutState
 from controllable_operator.errors import ApiError, Forbidden, InvalidSpec, OperatorError
 from controllable_operator.pods import reports
 from controllable_operator.status import build_status
@@ -49,19 +50,29 @@ def life(make_model: MakeModel, make_pod: MakePod) -> Life:
 
     def observed(model: ControllableModel, *pods: Any, error: OperatorError | None = None) -> dict[str, Any]:
         return build_status(
-            model, template_hash="new", deployment=None, pods=reports(list(pods)), error=error, now=NOW
+            model, template_hash="new", deployments=[], pods=reports(list(pods)), error=error, now=NOW
         ).to_json()
 
     first, second = make_model(generation=1), make_model(generation=2)
     serving = observed(first, make_pod())
-    updating = build_status(
-        second.model_copy(update={"status": first.status}),
-        template_hash="newer",
-        deployment=None,
-        pods=reports([make_pod()]),
-        error=None,
-        now=NOW,
-    ).to_json()
+
+    def changed(*pods: Any, rollout: RolloutStatus | None = None) -> dict[str, Any]:
+        return build_status(
+            second.model_copy(update={"status": first.status}),
+            template_hash="newer",
+            deployments=[],
+            pods=reports([make_pod(), *pods]),
+            error=None,
+            now=NOW,
+            rollout=rollout,
+        ).to_json()
+
+    def canary(state: RolloutState) -> RolloutStatus:
+        return RolloutStatus(
+            revision="newer", strategy="Canary", state=state, since="2026-01-01T12:00:00Z", reason="why"
+        )
+
+    watched = changed(make_pod(template="newer"), rollout=canary("Watching"))
 
     def one(what: str, right: str, *pods: Any, error: OperatorError | None = None) -> tuple[str, str, Any]:
         return what, right, shown(first, observed(first, *pods, error=error))
@@ -73,7 +84,9 @@ def life(make_model: MakeModel, make_pod: MakePod) -> Life:
         one("loads", GOING, make_pod("loading")),
         one("serves", DONE, make_pod()),
         ("changed, not seen yet", GOING, shown(second, serving)),
-        ("changed, old pod serves", GOING, shown(second, updating)),
+        ("changed, old pod serves", GOING, shown(second, changed())),
+        ("a canary is watched", GOING, shown(second, watched)),
+        ("rolled back", FAILED, shown(second, changed(rollout=canary("RolledBack")))),
         one("fell silent", GOING, make_pod("silent")),
         one("bad image", GOING, make_pod("fetching", fetch=NO_IMAGE)),
         one("not found once", GOING, make_pod("fetching", fetch=crashing("ModelNotFound", 1))),
