@@ -175,7 +175,9 @@ def _judge(rollout: Rollout, before: RolloutStatus, seen: Seen, ready: bool, now
         return before
     step = f"step {before.step} of {len(rollout.steps)}, {before.weight} %"
     if not ready:
-        return before.model_copy(update={"reason": f"{step}: waits until all of the canary's pods answer"})
+        # What was seen meanwhile was not what is to be judged: the step begins anew.
+        reason = f"{step}: begins anew, as not all of the canary's pods answer"
+        return _moved(before, "Starting", reason, now, before.weight)
     if not isinstance(traffic, Traffic):
         told = traffic or "its metrics have not been read"
         return before.model_copy(update={"reason": f"{step}: waits, as it can't be judged: {told}"})

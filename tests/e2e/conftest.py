@@ -45,7 +45,8 @@ def release(cluster: Kubectl) -> Iterator[Kubectl]:
     )
     yield system
     helm("uninstall", "controllable-operator", "--namespace", OPERATOR_NAMESPACE, "--wait")
-    cluster("delete", "namespace", OPERATOR_NAMESPACE, "--wait=false")
+    # The next module installs into the same one.
+    cluster("delete", "namespace", OPERATOR_NAMESPACE, "--timeout=120s")
 
 
 @pytest.fixture(scope="module")

@@ -112,10 +112,10 @@ def test_a_canary_whose_metrics_cannot_be_read_waits_and_says_so() -> None:
     assert "nano-1" in found.reason
 
 
-def test_a_canary_that_lost_a_pod_goes_no_further() -> None:
+def test_the_step_of_a_canary_that_lost_a_pod_begins_anew() -> None:
     found = step(status("Watching"), replace(OLD, canary_ready=0, traffic=QUIET), now=after(60))
-    assert found.state == "Watching"
-    assert "waits until all of the canary's pods answer" in found.reason
+    assert (found.state, found.step) == ("Starting", 1)
+    assert "begins anew, as not all of the canary's pods answer" in found.reason
 
 
 @pytest.mark.parametrize(
