@@ -97,6 +97,13 @@ REFUSED = [
         "spec.scaling.maxGPUs",
         "enough for one replica, and for scaling.minReplicas",
     ),
+    ({"rollout": {"steps": [50, 10]}}, "spec.rollout.steps", "must grow from one to the next"),
+    ({"rollout": {"steps": [10, 10]}}, "spec.rollout.steps", "must grow from one to the next"),
+    ({"rollout": {"steps": [100]}}, "spec.rollout.steps[0]", "less than or equal to 99"),
+    ({"rollout": {"interval": "500ms"}}, "spec.rollout.interval", "must be from 1s to 24h"),
+    ({"rollout": {"maxErrorRate": "1.5"}}, "spec.rollout.maxErrorRate", "should match"),
+    ({"rollout": {"maxLatencyP99": "0s"}}, "spec.rollout.maxLatencyP99", "longer than 0s"),
+    ({"rollout": {"gateway": {"name": "Public"}}}, "spec.rollout.gateway.name", "should match"),
     (
         {"scaling": {"targets": {"latencyP99": "0s"}}},
         "spec.scaling.targets.latencyP99",
