@@ -57,7 +57,7 @@ def test_it_is_a_plain_checkpoint_for_transformers():
 
 def test_its_card_states_the_figures_of_its_control_file(nano):
     card = (NANO / "README.md").read_text()
-    for system, figures in nano.control.figures["validation"]["replay"].items():
+    for system, figures in nano.control.figures["test"]["replay"].items():
         assert f"| {system.replace('_', ' ')} | {figures['accuracy']:.1%} |" in card
 
 
