@@ -16,7 +16,14 @@ from controllable_inference.control.config import ControlConfig
 from controllable_inference.control.features import STATISTICS
 from controllable_inference.control.gate import PathGate
 from controllable_inference.evaluation.metrics import within_auc
-from controllable_inference.evaluation.problems import CONTROL_FAMILIES, Problem, Split, cells, draw_split
+from controllable_inference.evaluation.problems import (
+    CONTROL_FAMILIES,
+    Problem,
+    Split,
+    cells,
+    draw_split,
+    is_correct,
+)
 from controllable_inference.evaluation.recording import record
 from controllable_inference.evaluation.records import PathRecord
 from controllable_inference.model import ControllableInference
@@ -46,7 +53,7 @@ def main() -> None:
     gate = PathGate.load(arguments.model / config.gate.weights, config.gate.hidden_dim)
     with ControllableInference.from_pretrained(arguments.model) as model:
         seeds = range(len(problems))
-        records = record(model.engine, problems, seeds, paths=PATHS, token_cap=TOKEN_CAP, fast=False)
+        records = record(model.engine, problems, seeds, paths=PATHS, token_cap=TOKEN_CAP, judge=is_correct)
     logprob = STATISTICS.index("path_logprob") - len(STATISTICS)
 
     def seen(problem: Problem, path: PathRecord, share: float) -> tuple[float, float, float]:

@@ -10,9 +10,8 @@ from controllable_inference.control.baselines import (
     BestOfN,
     DeepConf,
     EarlyStopping,
+    GivenPrediction,
     LogProbPruning,
-    LookupBudget,
-    MajorityVote,
     OnlineDeepConf,
     Oracle,
     RandomPruning,
@@ -23,10 +22,11 @@ from controllable_inference.control.baselines import (
     StepScores,
     WeightedVote,
 )
-from controllable_inference.control.baselines.adaptive import lead_probability
 from controllable_inference.control.baselines.deepconf import confidence_bar
 from controllable_inference.control.baselines.weighing import weighted_vote
+from controllable_inference.control.controller import GatedController
 from controllable_inference.control.features import STATISTICS, feature_dim
+from controllable_inference.control.policy import STATE, Outlay, Policy, PolicyNet, PolicyPlan, lead
 from controllable_inference.control.views import (
     PathView,
     Plan,
@@ -182,7 +182,7 @@ def test_a_last_window_that_is_cut_short_votes_but_cannot_agree():
     ],
 )
 def test_the_leader_stays_ahead_with_the_probability_of_the_beta_posterior(first, second, probability):
-    assert lead_probability(first, second) == pytest.approx(probability, abs=1e-12)
+    assert lead(first, second) == pytest.approx(probability, abs=1e-12)
 
 
 def test_the_closed_form_is_the_integral():
@@ -191,7 +191,7 @@ def test_the_closed_form_is_the_integral():
     for first, second in ((7, 3), (12, 2), (9, 7)):
         upper = torch.trapezoid(x**first * (1 - x) ** second, x)
         total = torch.trapezoid(whole**first * (1 - whole) ** second, whole)
-        assert lead_probability(first, second) == pytest.approx(float(upper / total), abs=1e-8)
+        assert lead(first, second) == pytest.approx(float(upper / total), abs=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -482,14 +482,27 @@ def view_pruned(index: int) -> PathView:
 # budgets and oracle
 
 
-def test_the_coefficient_comes_from_the_table():
+def shipped(policy: Policy | None = None) -> GatedController:
     rule = BudgetRule(base_paths=8, base_tokens=100, max_paths=16)
-    lookup = LookupBudget(MajorityVote(8), rule, {"1 + 1?": 0.25, "7 * 19?": 2.0})
-    assert (plan(lookup.of("1 + 1?")).paths, plan(lookup.of("1 + 1?")).token_cap) == (2, 50)
-    assert (plan(lookup.of("7 * 19?")).paths, plan(lookup.of("7 * 19?")).token_cap) == (16, 200)
-    assert plan(lookup.of("never seen")).paths == 8
-    assert plan(lookup.of("7 * 19?"), coefficient=0.5).paths == 4
-    assert lookup.of("1 + 1?").answer(request(*answers("abb"))).winner == 1
+    return GatedController(rule, lambda features: features[:, 0], policy=policy)
+
+
+def test_a_given_prediction_stands_where_the_predictors_would():
+    few, many = GivenPrediction(shipped(), 0.25), GivenPrediction(shipped(), 2.0)
+    assert (plan(few).paths, plan(few).token_cap) == (2, 50)
+    assert (plan(many).paths, plan(many).token_cap) == (16, 200)
+    assert plan(many, coefficient=0.5).paths == 4  # a client's word goes before any prediction
+    assert few.answer(request(*answers("abb"))).winner == 1
+
+
+def test_under_a_policy_a_given_prediction_is_a_guess_and_takes_no_paths_away():
+    policy = Policy(PolicyNet(len(STATE)), Outlay(start_paths=2.0, at_once=4))
+    few, many = (plan(GivenPrediction(shipped(policy), c)) for c in (0.25, 2.0))
+    assert isinstance(few, PolicyPlan)
+    assert isinstance(many, PolicyPlan)
+    assert (few.paths, few.total, few.coefficient) == (2, 8, 0.25)
+    assert (many.paths, many.total, many.coefficient) == (4, 16, 2.0)
+    assert plan(shipped(policy), coefficient=0.25) != few  # that of a client is a limit
 
 
 def test_the_oracle_stops_at_the_first_right_answer():

@@ -4,14 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.baselines import (
     AdaptiveConsistency,
     BestOfN,
     DeepConf,
     EarlyStopping,
     LogProbPruning,
-    LookupBudget,
     MajorityVote,
     OnlineDeepConf,
     RandomPruning,
@@ -27,7 +25,6 @@ from controllable_inference.evaluation.records import PathRecord, ProblemRecord
 from controllable_inference.evaluation.replay import replay
 from controllable_inference.evaluation.systems import (
     gate_systems,
-    lookup_system,
     oracle_systems,
     plain_systems,
     recorded_verdicts,
@@ -164,15 +161,6 @@ def test_only_the_path_closest_to_the_others_goes_on():
     # after 40 tokens the first two have ended, and one of those is the closest
     late = SelfTruncation(4, window=4)
     assert spent(record, late) == (4, 0, 2, 35 + 35 + 40 + 40)
-
-
-def test_budgets_are_looked_up_by_question():
-    rule = BudgetRule(base_paths=4, base_tokens=1000, max_paths=4)
-    system = lookup_system(MajorityVote(4), rule, {QUESTION: 0.5})
-    controller = system.controller_for(QUESTION)
-    assert spent(four(), controller) == (2, 0, 0, 70)
-    assert replay(four(), controller).coefficient == 0.5
-    assert spent(four(), LookupBudget(MajorityVote(4), rule, {}).of(QUESTION)) == (4, 0, 0, 170)
 
 
 def test_the_oracle_is_right_wherever_any_path_is():

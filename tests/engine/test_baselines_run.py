@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.baselines import (
     AdaptiveConsistency,
     BestOfN,
     DeepConf,
     EarlyStopping,
-    FixedBudget,
+    GivenPrediction,
     LogProbPruning,
     MajorityVote,
     OnlineDeepConf,
@@ -23,7 +24,7 @@ from controllable_inference.control.baselines import (
     WeightedVote,
 )
 from controllable_inference.control.baselines.weighing import column
-from controllable_inference.control.controller import Controller
+from controllable_inference.control.controller import Controller, GatedController
 from controllable_inference.engine.request import RequestBudget, SamplingParams
 from controllable_inference.evaluation.systems import gate_systems, oracle_systems, plain_systems
 
@@ -160,9 +161,7 @@ def test_a_gate_weighs_and_picks(asked):
 
 
 def test_a_given_budget_takes_the_place_of_the_inner_controllers(asked):
-    inner = WeightedVote(gate, 8, CAP)
-    rule = MajorityVote(8, CAP).rule
-    wide = FixedBudget(inner, type(rule)(4, CAP, 8), 1.5)
+    wide = GivenPrediction(GatedController(BudgetRule(4, CAP, 8), gate, threshold=None), 1.5)
     assert all(r.usage.paths_started == 6 and r.usage.coefficient == 1.5 for r in asked(wide, 3))
 
 

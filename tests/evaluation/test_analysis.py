@@ -4,6 +4,7 @@ from controllable_inference.evaluation import analysis
 from controllable_inference.evaluation.analysis import Method, Table
 from controllable_inference.evaluation.live import Answered, Block, Served
 from controllable_inference.evaluation.sweep import SHIPPED
+from controllable_inference.evaluation.systems import WARM_UPS, plain_systems
 from made_up import measured, seen
 
 
@@ -36,9 +37,36 @@ def test_settings_that_others_beat_on_validation_have_no_place_on_the_frontier()
 
 
 def test_cost_at_equal_accuracy_lies_between_settings_and_never_above_full_voting():
-    cost = analysis.equal_cost(VALIDATION, ["a", "b"], "tokens")
+    cost = analysis.equal_costs(VALIDATION, ["a", "b"])["tokens"]
     assert cost.value == pytest.approx(100 + 300 * (0.697 - 0.6) / 0.1)
-    assert analysis.equal_cost(VALIDATION, ["a"], "tokens").value < 1000
+    assert analysis.equal_costs(VALIDATION, ["a"])["tokens"].value < 1000
+
+
+def test_flops_and_chain_at_equal_accuracy_are_those_of_the_mix_that_spares_tokens():
+    """Full voting has the shortest chain by far; a method that goes one by one must not be given it."""
+    found = table(
+        SC_at_16={"right": half(0.7), "tokens": 1000, "chain": 100, "flops": 50, "control_flops": 0},
+        a={"right": half(0.6), "tokens": 200, "chain": 200, "flops": 10, "control_flops": 1},
+        b={"right": half(0.7), "tokens": 400, "chain": 400, "flops": 20, "control_flops": 1},
+    )
+    share = (0.697 - 0.6) / 0.1
+    one_by_one = analysis.equal_costs(found, ["a", "b"])
+    assert one_by_one["tokens"].value == pytest.approx(200 + 200 * share)
+    assert one_by_one["chain"].value == pytest.approx(200 + 200 * share)
+    assert one_by_one["flops"].value == pytest.approx(11 + 10 * share)
+    fallen_back = analysis.equal_costs(found, ["a"])
+    assert fallen_back["tokens"].value == pytest.approx(200 + 800 * share)
+    assert fallen_back["chain"].value == pytest.approx(200 - 100 * share)
+    assert fallen_back["chain"].draws.shape == fallen_back["tokens"].draws.shape
+
+
+def test_the_settings_of_a_rival_are_chosen_on_validation_whatever_distinguishes_them():
+    rival = Method("DeepConf online", "sequential", ["a", "b"])
+    assert analysis.chosen_settings(VALIDATION, [rival]) == {"DeepConf online": "b"}
+    methods = analysis.methods_of(plain_systems(512))
+    assert set(analysis.RIVALS) <= {method.name for method in methods}
+    online = next(method for method in methods if method.name == "DeepConf online")
+    assert {name.split(", ")[1] for name in online.settings} == {f"warm-up {n}" for n in WARM_UPS}
 
 
 def test_errors_are_saved_against_one_sample_and_against_as_many_tokens():
@@ -82,10 +110,24 @@ def test_difficulty_is_what_other_seeds_say():
     assert analysis.difficulty_thirds(seeds).tolist() == [[2, 0, 1], [0, 1, 2]]
 
 
+def test_of_equally_difficult_problems_the_own_seed_does_not_break_the_tie():
+    """Both kinds are alike by the other seed; the own one, in which the first fails, has no say."""
+    other = [*seen([0.5]), *seen([0.5], family="products"), *seen([0.0], family="gcd", level=1)]
+    own = [*seen([0.0]), *seen([1.0], family="products"), *seen([0.0], family="gcd", level=1)]
+    seeds = [measured(problems, one={}) for problems in (own, other)]
+    assert analysis.difficulty_thirds(seeds)[0].tolist() == [0, 1, 2]
+
+
 def test_thirds_add_up_every_seed_and_compare_with_full_voting():
     systems = {
         "SC_at_16": {"flops": 100, "control_flops": 0, "tokens": 100, "right": 1},
-        SHIPPED: {"flops": [20, 60, 130], "control_flops": 5, "tokens": [20, 60, 130], "right": [1, 1, 0]},
+        SHIPPED: {
+            "flops": [20, 60, 130],
+            "control_flops": 5,
+            "tokens": [20, 60, 130],
+            "right": [1, 1, 0],
+            "started": [1, 4, 16],
+        },
     }
     seeds = [measured(seen([1.0, 0.5, 0.0]), **systems) for _ in range(2)]
     (easy, middle, hard), every = analysis.thirds(seeds, rounds=50)
@@ -94,6 +136,16 @@ def test_thirds_add_up_every_seed_and_compare_with_full_voting():
     assert (easy.pass_rate, hard.pass_rate) == (1.0, 0.0)
     assert hard.difference.mean == -1
     assert easy.tokens.mean == pytest.approx(20)
+    assert [t.paths.mean for t in (easy, middle, hard, every)] == pytest.approx([1, 4, 16, 7])
+
+
+def test_paths_are_counted_by_what_other_seeds_found_hard():
+    """Paths that disagree make the control start more: by its own failures any problem would look hard."""
+    systems = [{"SC_at_16": {}, SHIPPED: {"started": started}} for started in ([2, 4, 16], [16, 4, 2])]
+    rates = [1.0, 0.5, 0.0], [0.0, 0.5, 1.0]
+    seeds = [measured(seen(its), **system) for its, system in zip(rates, systems, strict=True)]
+    (easy, _, hard), _ = analysis.thirds(seeds, rounds=20)
+    assert (easy.paths.mean, hard.paths.mean) == (16, 2)
 
 
 def test_a_table_of_budgets_gives_hard_cells_the_predictors_large_coefficients():
@@ -104,13 +156,12 @@ def test_a_table_of_budgets_gives_hard_cells_the_predictors_large_coefficients()
 
 def test_a_budget_that_follows_failures_beats_one_that_knows_only_the_family():
     problems = [*seen([1.0, 0.75, 0.25]), *seen([0.0], level=1)]
-    its = measured(problems, shipped={"coefficient": [0.1, 0.4, 1.0, 2.0], "started": [1, 3, 8, 16]})
+    its = measured(problems, shipped={"coefficient": [0.1, 0.4, 1.0, 2.0]})
     found = analysis.budget_figures(its, its)
     assert found.predictor == pytest.approx(1.0)
     assert found.predictor_auc == 1.0
     assert found.lookup < found.predictor
     assert found.lookup_auc == pytest.approx(0.75)  # of four pairs two are ties
-    assert (found.easy_paths, found.hard_paths) == (1, 16)
 
 
 def served(system, answers, seconds=1.0):
@@ -119,17 +170,22 @@ def served(system, answers, seconds=1.0):
 
 
 def test_served_and_replayed_figures_are_those_of_the_same_problems():
-    replayed = {1: measured(seen([0.5] * 6), SC_at_16={"right": 1, "tokens": [10, 20, 30, 40, 0, 0]})}
     answers = [(True, 10), (True, 20), (True, 30), (True, 40)]
-    full, again = served("SC@16", answers), served("SC@16", answers, seconds=0.5)
-    (row,) = analysis.live_rows([full], {"SC@16": "parallel"}, replayed, rounds=50)
+    full = served("SC@16", answers)
+    full_name, twice = "SC@16", "twice as fast"
+    as_served = {"right": 1, "tokens": [10, 20, 30, 40, 0, 0]}
+    replayed = {1: measured(seen([0.5] * 6), **{full_name: as_served, twice: as_served})}
+    timings = {full_name: "parallel", twice: "sequential"}
+    row, other = analysis.live_rows([full, served(twice, answers, seconds=0.5)], timings, replayed, rounds=50)
+    assert (row.timing, other.timing) == ("parallel", "sequential")
+    assert (row.speedup, row.speedups) == (1.0, [1.0])
+    assert (other.speedup, other.speedups) == (2.0, [2.0])
     assert row.agrees
     assert row.replayed_tokens.mean == 25
     assert row.problems_per_second == 4
     assert row.control_share == pytest.approx(0.05)
     assert row.p50.mean == pytest.approx(0.2)
-    assert row.speedups == [1.0]
-    assert again.problems_per_second == 8
+    assert other.problems_per_second == 8
 
 
 def test_a_server_that_does_something_else_than_the_replay_is_noticed():

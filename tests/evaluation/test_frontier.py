@@ -1,6 +1,13 @@
 import numpy as np
 import pytest
-from controllable_inference.evaluation.frontier import Setting, accuracy_at, cost_at, efficient, no_loss
+from controllable_inference.evaluation.frontier import (
+    Setting,
+    accuracy_at,
+    cost_at,
+    efficient,
+    mix_at,
+    no_loss,
+)
 from controllable_inference.evaluation.metrics import Estimate, Interval
 
 
@@ -23,6 +30,16 @@ def test_what_the_cheapest_setting_reaches_costs_no_less_than_that():
 
 def test_an_accuracy_that_no_setting_reaches_costs_infinitely():
     assert cost_at(LINE, known(0.71)).value == np.inf
+
+
+def test_a_mix_is_read_in_other_costs_too_in_every_round_of_the_bootstrap():
+    low = Setting("one", known(100), Estimate(0.5, np.array([0.4, 0.5, 0.8])))
+    mix = mix_at([low, LINE[0]], known(0.6))
+    chain = mix.of({"one": known(90), "many": known(30)})
+    assert mix.names == ["one", "many"]
+    assert chain.value == pytest.approx(60)
+    assert chain.draws == pytest.approx([90 - 60 * 2 / 3, 60, 90])
+    assert mix_at(LINE, known(0.71)).of({"one": known(1), "many": known(1)}).value == np.inf
 
 
 def test_beyond_the_ends_accuracy_stays_what_it_is_there():

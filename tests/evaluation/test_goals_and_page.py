@@ -98,7 +98,41 @@ def test_a_missed_aim_is_told_as_missed():
     made = figures(errors_saved_single=Interval(0.3, 0.25, 0.35))
     text = page(replace(made, goals=goals(made)), "results")
     (line,) = [line for line in text.splitlines() if line.startswith("| errors against one sample")]
-    assert line.endswith("| −30.0 % [−35.0, −25.0] | no |")
+    assert line.endswith("| −30.0 % [−35.0, −25.0] | **missed** |")
+    assert "14 of 15 aims reached, 1 missed. Missed: errors against one sample." in text
+
+
+def test_what_a_rival_pays_less_is_told_as_more():
+    made = figures()
+    cheaper = replace(made.frontiers[3], against=Interval(20.0, -5.0, 45.0))
+    goal = next(
+        goal
+        for goal in goals(replace(made, frontiers=[*made.frontiers[:3], cheaper, made.frontiers[4]]))
+        if goal.what == "path-tokens at the accuracy of SC@16"
+    )
+    assert goal.measured == (
+        "40 [20, 60] fewer than AC; **20 [−5, 45] more** than ESC; 40 [20, 60] fewer than DeepConf"
+    )
+
+
+def test_who_starts_paths_after_others_is_told_apart_where_latency_is_read():
+    made = figures()
+    waves = [replace(row, timing="sequential") if row.system == "shipped" else row for row in made.rows]
+    live = [replace(row, timing="sequential") if row.system == "shipped" else row for row in made.live]
+    made = replace(made, rows=waves, live=live)
+    text = page(replace(made, goals=goals(made)), "results")
+    assert "the control starts some paths only after others have ended |" in text
+    served = text[text.index("## Served") :]
+    assert "| **shipped** ◇ | 0.40" in served
+    assert "| SC@16, full voting | 1.00" in served
+    assert "◇" in served.split("|\n\n")[1]  # what the mark means stands below the table
+
+
+def test_paths_are_told_by_thirds_and_not_where_there_are_none():
+    made = figures()
+    words = "The control starts 2.4 paths for a problem of the easy third, 9.5 for a hard one."
+    assert words in page(made, "results")
+    assert "The control starts" not in page(replace(made, thirds=[]), "results")
 
 
 def test_every_picture_has_a_text_in_its_place(text):

@@ -42,15 +42,17 @@ class Core:
 class Echo:
     """An engine that answers `question N` with N, from another thread."""
 
-    def __init__(self):
+    def __init__(self, finish="stop"):
         self._core = Core([0.0])
         self.asked = []
+        self.finish = finish
 
     def submit(self, messages, sampling, budget, on_event, *, controller, streaming):
         word = messages[-1]["content"].split()[-1]
         self.asked.append((controller, int(word), sampling.seed))
         usage = Usage(completion_tokens=10, seconds=0.5)
-        threading.Timer(0.001, lambda: on_event(Done("stop", Result(word, word, 1.0, usage=usage)))).start()
+        result = Result(word, word, 1.0, finish_reason=self.finish, usage=usage)
+        threading.Timer(0.001, lambda: on_event(Done("stop", result))).start()
 
 
 def test_decisions_are_control_and_what_is_done_about_them_is_not(monkeypatch):
@@ -92,6 +94,14 @@ def test_every_system_answers_every_round_and_another_one_begins():
     assert [seed for _, number, seed in engine.asked if number == 3] == [203, 203]
     assert [block.problems for block in found[1].blocks] == [2, 2]
     assert max(n for name, n in told if name == "one") == 4
+
+
+def test_what_no_path_came_to_the_end_of_is_no_answer_however_it_looks():
+    """The engine then shows what the first path had come to; replay has no winner, and nothing right."""
+    (found,) = serve(
+        Echo(finish="length"), [System("one", SingleSample())], rounds_of(PROBLEMS, 2, [1], lambda s, n: n)
+    )
+    assert [answered.right for answered in found.answered] == [False, False]
 
 
 def test_rounds_begin_anew_when_there_are_no_more_problems():

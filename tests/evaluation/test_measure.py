@@ -1,8 +1,11 @@
 import pytest
 import torch
+from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.baselines import MajorityVote
 from controllable_inference.control.config import GateConfig
+from controllable_inference.control.controller import GatedController
 from controllable_inference.control.features import STATISTICS
+from controllable_inference.control.policy import STATE, Outlay, Policy, PolicyNet
 from controllable_inference.control.views import PathView, Plan, Prune, RequestView
 from controllable_inference.evaluation import flops, sweep
 from controllable_inference.evaluation.flops import ModelShape
@@ -35,7 +38,7 @@ RECORD = ProblemRecord(
     [path("4", [0.9, 0.9], 25, True), path("5", [0.4, 0.1], 35, False), path("4", [0.7, 0.8], 28, True)],
     [path("9", [], 3, False)],
 )
-CONTROL = Control(MajorityVote(3), {}, {}, first_column, None, None)
+CONTROL = Control(GatedController(BudgetRule(3, 99, 3), first_column), {}, {}, first_column, None, None)
 
 
 def figures(systems, score=None, gate_dim=0):
@@ -63,6 +66,18 @@ def test_a_gate_is_paid_for_at_the_boundaries_that_paths_reached():
     assert of("gate", "tokens") == 25 + 10 + 28
     assert (of("gate", "all_right"), of("gate", "kept_right")) == (2, 2)
     assert of("gate", "control_flops") == flops.gate(40, boundaries=2 + 1 + 2)
+
+
+def test_a_policy_is_paid_for_whenever_its_net_is_asked_and_not_else():
+    """At steps that are no checkpoints the controller decides alone."""
+    policy = Policy(PolicyNet(len(STATE), 8), Outlay(start_paths=3, at_once=3))
+    asked = []
+    choose = policy.choose
+    policy.choose = lambda state: asked.append(state) or choose(state)
+    controller = GatedController(BudgetRule(3, 99, 3), first_column, threshold=None, policy=policy)
+    of, _ = figures([System("policy", controller)], first_column)
+    assert 0 < len(asked) < len({10, 20, 25, 28, 30, 35})
+    assert of("policy", "control_flops") == flops.linear(policy.net, len(asked))
 
 
 def test_portions_join_in_the_order_of_their_numbers():
@@ -103,9 +118,8 @@ def test_a_model_without_a_gate_has_no_systems_that_need_one():
 
 
 def test_with_a_gate_every_system_has_a_name_of_its_own():
-    control = Control(
-        MajorityVote(16), {"shipped": MajorityVote(16)}, {}, first_column, GateConfig(hidden_dim=1), None
-    )
+    shipped = GatedController(BudgetRule(16, 99, 16), first_column)
+    control = Control(shipped, {"shipped": shipped}, {}, first_column, GateConfig(hidden_dim=1), None)
     names = [s.name for g in sweep.groups(control, 99, 16) for s in g.systems]
     assert len(set(names)) == len(names)
     assert {"shipped", "gate, pruning only, 0.3", "weighted SC@16"} <= set(names)

@@ -121,6 +121,13 @@ def test_bins_hold_equal_weight_and_honest_scores_have_no_error():
     assert [b.weight for b in heavy] == pytest.approx([0.75, 0.25])
 
 
+def test_of_right_paths_alone_exactly_all_are_right():
+    """A little more than 1 would be a probability that the engine refuses."""
+    weights = np.random.default_rng(4).random(1000)
+    bins = calibration_bins(np.linspace(0, 1, 1000), np.ones(1000), weights, bins=40)
+    assert {b.outcome for b in bins} == {1.0}
+
+
 def test_the_interval_of_a_calibration_error_holds_the_error_of_honest_scores():
     rng = np.random.default_rng(3)
     problems = np.repeat(np.arange(500), 8)

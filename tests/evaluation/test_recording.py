@@ -1,13 +1,16 @@
 import pytest
 import torch
+from controllable_inference.control.baselines import SingleSample
 from controllable_inference.control.features import STATISTICS
 from controllable_inference.control.views import PathView, PromptView, RequestView
 from controllable_inference.engine.request import RequestBudget, SamplingParams
 from controllable_inference.evaluation import archive, second
 from controllable_inference.evaluation.parts import Part
 from controllable_inference.evaluation.problems import Problem, is_correct
-from controllable_inference.evaluation.recording import Recorder
+from controllable_inference.evaluation.recording import Recorder, RecordingError, record
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
+from talker import talker
+from tiny_engines import make_engine, make_tokenizer
 
 
 def vector(value):
@@ -35,6 +38,68 @@ def test_a_recorder_votes_like_full_voting_and_notes_whose_features_it_saw():
     recorder.decide(RequestView(plan, (PathView(0, "kept", 15, 1, 0.0), at_boundary(1, 20, 3.0))))
     assert recorder.boundaries == [[10], [12, 20]]
     assert [[float(f[0]) for f in features] for features in recorder.features] == [[1.5], [2.5, 3.5]]
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_a_recorder_keeps_no_numbers_that_are_none_or_that_16_bits_do_not_hold(value):
+    recorder = Recorder(2, 99)
+    with pytest.raises(RecordingError, match="no numbers, or beyond what 16 bits hold"):
+        recorder.score(vector(value)[None])
+    prompt = PromptView(3, torch.full((3, 4), value), 1000, SamplingParams(), RequestBudget())
+    with pytest.raises(RecordingError, match="no numbers, or beyond what 16 bits hold"):
+        recorder.plan(prompt)
+
+
+@pytest.fixture
+def engine():
+    opened = []
+
+    def start(**config):
+        opened.append(make_engine(talker(), make_tokenizer(), SingleSample(), **config))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.shutdown()
+
+
+QUESTIONS = [Problem("gcd", 0, f"{n}+1=", "1", {}) for n in range(6)]
+
+
+def test_what_is_recorded_is_judged_and_quick_paths_are_there_where_they_are_wanted(engine):
+    made = record(
+        engine(),
+        QUESTIONS,
+        range(6),
+        paths=3,
+        token_cap=60,
+        fast_seeds=range(6),
+        fast_paths=2,
+        judge=lambda problem, answer: answer == "1",
+    )
+    assert [r.question for r in made] == [p.question for p in QUESTIONS]
+    assert all((len(r.paths), len(r.fast)) == (3, 2) for r in made)
+    paths = [path for r in made for path in (*r.paths, *r.fast)]
+    assert all(path.right == (path.answer == "1") for path in paths)
+    assert len({path.right for path in paths}) == 2
+    assert all(len(path.features) >= len([b for b in path.boundaries if b < path.tokens]) for path in paths)
+
+
+def test_memory_is_shared_so_that_no_recorded_path_is_pruned(engine):
+    made = record(engine(kv_blocks=24), QUESTIONS, range(6), paths=4, token_cap=60)
+    assert all(len(r.paths) == 4 for r in made)
+
+
+def test_a_path_that_something_ended_early_is_not_taken_for_a_whole_one(engine):
+    """Memory for one request is there, but not for all paths of one."""
+    with pytest.raises(RecordingError, match=r"problem .*0\+1=.*: a path ended early"):
+        record(engine(kv_blocks=12), QUESTIONS[:1], [0], paths=16, token_cap=200)
+
+
+def test_a_question_that_does_not_fit_is_named(engine):
+    long = Problem("gcd", 0, "1+" * 200, "1", {})
+    with pytest.raises(RecordingError, match=r"takes \d+ tokens, of \d+ that fit; leave it out"):
+        record(engine(), [long], [0], paths=2, token_cap=10)
 
 
 def model_folder(folder):
@@ -88,5 +153,12 @@ def test_a_model_that_is_not_there_is_asked_for_in_vain(tmp_path):
     from controllable_inference.errors import ModelNotFound
     from controllable_inference.evaluation.run import options_of
 
+    with pytest.raises(ModelNotFound, match="there is no folder"):
+        options_of(tmp_path / "nowhere", work=tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+    with pytest.raises(ModelNotFound, match=r"holds no \*\.safetensors"):
+        options_of(tmp_path)
+    folder = model_folder(tmp_path)
+    (folder / "tokenizer.json").write_bytes(b"{}")
     with pytest.raises(ModelNotFound, match="--second-model: there is no"):
-        options_of(tmp_path, second=str(tmp_path / "nothing"))
+        options_of(folder, second=str(tmp_path / "nothing"))

@@ -6,7 +6,7 @@ from controllable_inference.control.controller import GatedController
 from controllable_inference.control.features import STATISTICS
 from controllable_inference.control.views import Answer, Prune, Spawn, Stop
 from controllable_inference.engine.request import RequestBudget
-from controllable_inference.errors import ControllerError
+from controllable_inference.errors import ControlConfigError, ControllerError
 from controllable_inference.evaluation import records
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
 from controllable_inference.evaluation.replay import prepare, replay
@@ -176,6 +176,13 @@ def test_a_prepared_record_gives_the_same_as_the_record_and_is_scored_once():
     assert calls == [12]
     with pytest.raises(ValueError, match="GatedController needs scores"):
         replay(prepare(RECORD, None), gated(4))
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
+def test_scores_that_the_engine_would_refuse_are_refused_here(score):
+    odd = problem(path("4", [0.9, score], 35, True))
+    with pytest.raises(ControlConfigError, match=r"score .*, outside \[0, 1\]"):
+        replay(odd, gated(1))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from controllable_inference.control.load import load_controller
 from controllable_inference.engine.engine import EngineConfig
 from controllable_inference.errors import ControlConfigError
 from controllable_inference.evaluation.problems import Split
+from controllable_inference.evaluation.recording import RecordingError
 from controllable_inference.evaluation.records import RecordsError
 from controllable_inference.training import card, control, pipeline
 from controllable_inference.training.base import BaseRecipe
@@ -24,7 +25,7 @@ from controllable_inference.training.gate import GateRecipe
 from controllable_inference.training.pipeline import Options, Part, TrainingError
 from controllable_inference.training.policy import PolicyRecipe, PPORecipe
 from controllable_inference.training.progress import Progress
-from controllable_inference.training.rollouts import RecordingError, Sampling, record
+from controllable_inference.training.rollouts import Sampling, record
 from controllable_inference.training.shards import Shards, model_digest
 from controllable_inference.training.task import Task, TaskError, TaskProblem, VerifierError, from_jsonl
 from rich.console import Console

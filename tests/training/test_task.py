@@ -2,11 +2,16 @@ import json
 from importlib import metadata
 
 import pytest
-from controllable_inference.evaluation.problems import CONTROL_FAMILIES, FAMILIES, Split, split_of
+from controllable_inference.evaluation.problems import (
+    CONTROL_FAMILIES,
+    FAMILIES,
+    SUITE_SHARES,
+    Split,
+    split_of,
+)
 from controllable_inference.training import task as tasks
 from controllable_inference.training.task import (
     SHARES,
-    SUITE_SHARES,
     Judge,
     Task,
     TaskError,

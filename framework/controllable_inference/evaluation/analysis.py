@@ -31,6 +31,7 @@ from controllable_inference.evaluation.frontier import (
     accuracy_at,
     cost_at,
     efficient,
+    mix_at,
     no_loss,
 )
 from controllable_inference.evaluation.live import Served
@@ -44,7 +45,8 @@ FULL, SINGLE = f"SC@{parts.PATHS}", "SC@1"
 RETENTION = 0.98
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 VOTING = "SC"
-RIVALS = ("AC", "ESC", "DeepConf online, warm-up 8")
+COSTS = ("tokens", "flops", "chain")
+RIVALS = ("AC", "ESC", "DeepConf online")
 """Methods that one setting is chosen of, to be shown and served beside the shipped control."""
 
 
@@ -196,7 +198,7 @@ def frontier(
     table: Table, method: Method, efficient_names: Sequence[str], shipped_tokens: Estimate
 ) -> Frontier:
     """efficient_names: settings by rising tokens, chosen on validation problems."""
-    costs = {kind: equal_cost(table, efficient_names, kind) for kind in ("tokens", "flops", "chain")}
+    costs = equal_costs(table, efficient_names)
     return Frontier(
         method.name,
         method.timing,
@@ -209,16 +211,20 @@ def frontier(
     )
 
 
-def equal_cost(table: Table, names: Sequence[str], kind: str) -> Estimate:
-    """Cost at the accuracy of full voting less the allowed loss; full voting is there to fall back to."""
-    settings = table.settings(list(dict.fromkeys([*names, FULL])), kind)
-    return cost_at(settings, table.accuracy(FULL) - LARGEST_LOSS)
+def equal_costs(table: Table, names: Sequence[str]) -> dict[str, Estimate]:
+    """Costs by kind at the accuracy of full voting less the allowed loss; full voting is there to fall back
+    to. All are those of one mix of settings, the one that takes fewest tokens: what one who spares tokens
+    pays in FLOPs and waits for.
+    """
+    every = list(dict.fromkeys([*names, FULL]))
+    mix = mix_at(table.settings(every, "tokens"), table.accuracy(FULL) - LARGEST_LOSS)
+    return {kind: mix.of({name: table.cost(name, kind) for name in every}) for kind in COSTS}
 
 
 def frontiers(validation: Table, test: Table, methods: Sequence[Method]) -> list[Frontier]:
     """Of all methods, the shipped control's first."""
     chosen = {method.name: efficient_settings(validation, method) for method in methods}
-    shipped = equal_cost(test, chosen[SHIPPED], "tokens")
+    shipped = equal_costs(test, chosen[SHIPPED])["tokens"]
     ordered = sorted(methods, key=lambda method: method.name != SHIPPED)
     return [frontier(test, method, chosen[method.name], shipped) for method in ordered]
 
@@ -310,14 +316,14 @@ def difficulty_thirds(seeds: Sequence[Measured]) -> np.ndarray:
 
     A problem's difficulty is the pass rate of its paths in all other seeds. In its own seed it would be
     circular: bad luck would make a problem hard and dear at once. Of equally difficult problems those of the
-    family and level with the higher pass rate are easier.
+    family and level with the higher pass rate, in the other seeds too, are easier.
     """
     rates = np.array([[problem.pass_rate for problem in measured.problems] for measured in seeds])
     cells = [(problem.family, problem.level) for problem in seeds[0].problems]
-    by_cell = {cell: rates[:, [c == cell for c in cells]].mean() for cell in set(cells)}
     found = np.zeros(rates.shape, dtype=int)
     for own in range(len(seeds)):
         others = np.delete(rates, own, axis=0).mean(axis=0)
+        by_cell = {cell: others[[c == cell for c in cells]].mean() for cell in set(cells)}
         order = sorted(range(len(cells)), key=lambda n: (-others[n], -by_cell[cells[n]], n))
         for place, number in enumerate(order):
             found[own, number] = place * 3 // len(order)
@@ -356,6 +362,7 @@ def _third(name: str, seeds: Sequence[Measured], resamples: Resamples, own: np.n
         mean(SHIPPED, "tokens").interval,
         (flops[0] / flops[1] - 1).interval,
         (mean(SHIPPED, "right") - mean(FULL, "right")).interval,
+        mean(SHIPPED, "started").interval,
     )
 
 
@@ -376,16 +383,11 @@ def budget_figures(validation: Measured, test: Measured) -> Budget:
     coefficients = test.of(SHIPPED, "coefficient")
     looked_up = np.array([by_cell[p.family, p.level] for p in test.problems])
     mostly = [float(failure > 0.5) for failure in failures]
-    started = test.of(SHIPPED, "started")
-    order = np.argsort(failures, kind="stable")
-    third = max(1, len(order) // 3)
     return Budget(
         spearman(coefficients, failures),
         spearman(looked_up, failures),
         auc(coefficients, mostly),
         auc(looked_up, mostly),
-        float(started[order[:third]].mean()),
-        float(started[order[-third:]].mean()),
     )
 
 

@@ -21,6 +21,9 @@ def fingerprint(folder: Path) -> str:
     """12 hexadecimal digits of all that decides what a model writes, and what is noted of it.
 
     Not of gate, budget and policy: they may be trained anew, and the recordings still hold.
+
+    `training.shards.model_digest` says much the same. Each names what has been kept on disk under it, where a
+    common one would orphan the one or the other, and this one also covers what steps and statistics are.
     """
     weights = {path for pattern in WEIGHTS for path in folder.glob(pattern)}
     files = sorted(path for path in weights if path.name not in CONTROL_WEIGHTS)

@@ -50,7 +50,8 @@ class Frontier:
     """A method. points: its settings that were efficient on validation problems, by rising tokens.
 
     tokens, saved, flops, chain: at the accuracy of full voting less the allowed loss, with full voting as
-    one more setting; saved: against it. against: tokens of the shipped control there, less this method's.
+    one more setting, all of the one mix of settings that takes fewest tokens; saved: tokens against full
+    voting. against: tokens of the shipped control there, less this method's.
     """
 
     method: str
@@ -110,7 +111,9 @@ class Gate:
 
 @dataclass(frozen=True)
 class Third:
-    """Problems of like difficulty. flops: relative change from full voting to the shipped control."""
+    """Problems of like difficulty. flops: relative change from full voting to the shipped control. paths:
+    that the shipped control starts for one.
+    """
 
     name: str
     pass_rate: float
@@ -118,6 +121,7 @@ class Third:
     tokens: Interval
     flops: Interval
     difference: Interval
+    paths: Interval
 
 
 @dataclass(frozen=True)
@@ -133,15 +137,13 @@ class SeedRow:
 @dataclass(frozen=True)
 class Budget:
     """How well coefficients follow the failure rate of unseen problems, beside a table by family and
-    level. easy_paths, hard_paths: started for the third of the problems that fail least, and most.
+    level.
     """
 
     predictor: float
     lookup: float
     predictor_auc: float | None
     lookup_auc: float | None
-    easy_paths: float
-    hard_paths: float
 
 
 @dataclass(frozen=True)

@@ -47,29 +47,50 @@ def efficient(figures: Mapping[str, tuple[float, float]]) -> list[str]:
     return chosen
 
 
-def cost_at(settings: Sequence[Setting], accuracy: Estimate) -> Estimate:
-    """What the method pays for that accuracy; infinite where its settings do not reach it.
+@dataclass(frozen=True)
+class Mix:
+    """Two neighbouring settings, one of which is drawn at random for each request.
+
+    names: of all settings by rising cost. upper: index of the dearer one, in the figure itself and then in
+    each round of the bootstrap; -1 where no setting is accurate enough. share: of requests that it gets.
+    """
+
+    names: list[str]
+    upper: np.ndarray
+    share: np.ndarray
+
+    def of(self, costs: Mapping[str, Estimate]) -> Estimate:
+        """A cost of this mix, given that of each setting; infinite where there is no mix."""
+        table = np.array([[costs[name].value, *costs[name].draws] for name in self.names])
+        column = np.arange(len(self.upper))
+        dear, cheap = table[self.upper, column], table[np.maximum(self.upper - 1, 0), column]
+        found = np.where(self.upper < 0, np.inf, cheap + self.share * (dear - cheap))
+        return Estimate(float(found[0]), found[1:])
+
+
+def mix_at(settings: Sequence[Setting], accuracy: Estimate) -> Mix:
+    """The mix that a method takes for that accuracy.
 
     Walks up the settings by rising cost to the first that reaches it, in each round of the bootstrap. The
-    cheapest setting's cost where that is accurate enough already.
+    cheapest setting alone where that is accurate enough already.
     """
     ordered = sorted(settings, key=lambda setting: setting.cost.value)
-    costs = np.array([[s.cost.value, *s.cost.draws] for s in ordered])
     heights = np.array([[s.accuracy.value, *s.accuracy.draws] for s in ordered])
     wanted = np.array([accuracy.value, *accuracy.draws])
-    found = np.full(len(wanted), np.inf)
-    open_ = np.ones(len(wanted), dtype=bool)
+    upper, share = np.full(len(wanted), -1), np.ones(len(wanted))
     for at in range(len(ordered)):
-        reaches = open_ & (heights[at] >= wanted - 1e-12)
-        if at == 0:
-            found[reaches] = costs[0][reaches]
-        else:
+        reaches = (upper < 0) & (heights[at] >= wanted - 1e-12)
+        upper[reaches] = at
+        if at:
             rise = heights[at] - heights[at - 1]
-            share = np.where(rise > 0, (wanted - heights[at - 1]) / np.where(rise > 0, rise, 1), 1)
-            line = costs[at - 1] + share * (costs[at] - costs[at - 1])
-            found[reaches] = line[reaches]
-        open_ &= ~reaches
-    return Estimate(float(found[0]), found[1:])
+            line = np.where(rise > 0, (wanted - heights[at - 1]) / np.where(rise > 0, rise, 1), 1)
+            share[reaches] = line[reaches]
+    return Mix([setting.name for setting in ordered], upper, share)
+
+
+def cost_at(settings: Sequence[Setting], accuracy: Estimate) -> Estimate:
+    """What the method pays for that accuracy; infinite where its settings do not reach it."""
+    return mix_at(settings, accuracy).of({setting.name: setting.cost for setting in settings})
 
 
 def accuracy_at(settings: Sequence[Setting], cost: Estimate) -> Estimate:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from controllable_inference.evaluation.analysis import FULL, RETENTION, RIVALS
-from controllable_inference.evaluation.figures import Figures, Goal, LiveRow, Verdict
+from controllable_inference.evaluation.figures import Figures, Frontier, Goal, LiveRow, Verdict
 from controllable_inference.evaluation.metrics import Interval
 from controllable_inference.evaluation.sweep import SHIPPED
+from controllable_inference.evaluation.systems import Timing
 from controllable_inference.evaluation.wording import (
     number,
     percent,
@@ -117,21 +118,26 @@ def tokens_goals(figures: Figures) -> list[Goal]:
     return [
         Goal(f"path-tokens at no loss of accuracy against {FULL}", "–", "−65 %", words, verdict),
         _rivals_goal(figures),
-        _latency_goal(figures.live),
+        _latency_goal(figures.live, shipped.timing),
     ]
 
 
 def _rivals_goal(figures: Figures) -> Goal:
     rivals = [f for f in figures.frontiers if f.method in RIVALS]
-    words = "; ".join(
-        f"{with_interval(its.against)} than {its.method.split(',')[0].split(' online')[0]}" for its in rivals
-    )
+    words = "; ".join(_compared(its) for its in rivals)
     aim = "fewer than Adaptive-Consistency, ESC and DeepConf-like"
     verdict = all_of([at_most(its.against, 0) for its in rivals]) if rivals else "not measured"
-    return Goal(f"path-tokens at the accuracy of {FULL}", "–", aim, f"more: {words}", verdict)
+    return Goal(f"path-tokens at the accuracy of {FULL}", "–", aim, words, verdict)
 
 
-def _latency_goal(live: Sequence[LiveRow]) -> Goal:
+def _compared(rival: Frontier) -> str:
+    name, against = rival.method.removesuffix(" online"), rival.against
+    if against.mean > 0:
+        return f"**{with_interval(against)} more** than {name}"
+    return f"{with_interval(_turned(against))} fewer than {name}"
+
+
+def _latency_goal(live: Sequence[LiveRow], timing: Timing) -> Goal:
     what, aim = f"latency against {FULL}, same server", "no worse"
     rows = {row.system: row for row in live}
     if SHIPPED not in rows or FULL not in rows:
@@ -143,6 +149,8 @@ def _latency_goal(live: Sequence[LiveRow]) -> Goal:
         words.append(f"{name} {with_interval(own, 2)} s against {with_interval(full, 2)} s")
         certain: Verdict = "reached" if own.high <= full.low else "reached, uncertain"
         verdicts.append(certain if own.mean <= full.mean else "not reached")
+    if timing == "sequential":
+        words.append("the control starts some paths only after others have ended")
     return Goal(what, "–", aim, "; ".join(words), all_of(verdicts))
 
 

@@ -16,6 +16,7 @@ from controllable_inference.engine.request import SamplingParams
 from controllable_inference.evaluation.driver import ask_all
 from controllable_inference.evaluation.measure import LIMITS
 from controllable_inference.evaluation.problems import Problem, is_correct
+from controllable_inference.evaluation.replaced import replaced
 from controllable_inference.evaluation.systems import System
 
 CONCURRENCY = 16
@@ -125,23 +126,9 @@ class ControlClock:
         with ExitStack() as stack:
             for counts, calls in ((True, control), (False, mechanism)):
                 for owner, name in calls:
-                    stack.enter_context(_replaced(owner, name, self._timed(getattr(owner, name), counts)))
-            stack.enter_context(_replaced(core, "step", self._whole(core.step)))
+                    stack.enter_context(replaced(owner, name, self._timed(getattr(owner, name), counts)))
+            stack.enter_context(replaced(core, "step", self._whole(core.step)))
             yield
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """An object's or a module's attribute, for a while another."""
-    own = vars(owner).get(name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if own is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, own)
 
 
 def serve(
@@ -190,7 +177,8 @@ def _serve_round(
         Answered(
             number,
             its.seed,
-            is_correct(problem, result.answer),
+            # without a winner the answer is what some path had come to, which replay counts as none
+            result.finish_reason == "stop" and is_correct(problem, result.answer),
             result.usage.completion_tokens,
             result.usage.seconds,
         )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from controllable_inference.control.controller import Controller
+from controllable_inference.control.policy import Policy
 from controllable_inference.control.views import Answer, Decision, Plan, PromptView, RequestView
 from controllable_inference.engine.request import RequestBudget
 from controllable_inference.evaluation import flops
 from controllable_inference.evaluation.flops import ModelShape
 from controllable_inference.evaluation.parts import PATHS, TOKEN_CAP
 from controllable_inference.evaluation.records import ProblemRecord
+from controllable_inference.evaluation.replaced import replaced
 from controllable_inference.evaluation.replay import Replayed, prepare, replay
 from controllable_inference.evaluation.sweep import Control, Group
 
@@ -90,15 +92,16 @@ class Measured:
 
 
 class _Watched:
-    """Another controller, and a look at the paths as it saw them last."""
+    """Another controller, a look at the paths as it saw them last, and how often its policy was asked."""
 
     def __init__(self, inner: Controller) -> None:
         self.inner = inner
+        self.policy: Policy | None = getattr(inner, "policy", None)
         self.most_paths = inner.most_paths
         self.needs_prompt_hidden = inner.needs_prompt_hidden
         self.needs_features = inner.needs_features
         self.tokens: list[int] = []
-        self.decisions = 0
+        self.questions = 0
 
     def plan(self, prompt: PromptView) -> Plan:
         return self.inner.plan(prompt)
@@ -107,8 +110,16 @@ class _Watched:
         return self.inner.score(features)
 
     def decide(self, request: RequestView) -> list[Decision]:
-        self.decisions += 1
-        return self.inner.decide(request)
+        if self.policy is None:
+            return self.inner.decide(request)
+        choose = self.policy.choose
+
+        def counted(state: Sequence[float]) -> str:
+            self.questions += 1
+            return choose(state)
+
+        with replaced(self.policy, "choose", counted):  # not every decision asks the net
+            return self.inner.decide(request)
 
     def answer(self, request: RequestView) -> Answer:
         self.tokens = [path.tokens for path in request.paths]
@@ -129,16 +140,10 @@ def measure(
                 controller = system.controller_for(record.question)
                 assert controller is not None
                 watched = _Watched(controller)
-                replayed = replay(recorded, watched, _limits(record, group))
+                replayed = replay(recorded, watched, LIMITS)
                 rows[at, number] = _row(record, replayed, watched, group, control, shape)
                 at += 1
     return Measured([_seen(record, control) for record in records], names, rows)
-
-
-def _limits(record: ProblemRecord, group: Group) -> RequestBudget:
-    if group.coefficients is None:
-        return LIMITS
-    return replace(LIMITS, coefficient=group.coefficients.get(record.question, 1.0))
 
 
 def _row(
@@ -154,8 +159,8 @@ def _row(
     if group.gate_dim and watched.needs_features and not replayed.fast:
         ran = zip(record.paths, watched.tokens, strict=False)
         extra += flops.gate(group.gate_dim, sum(sum(end <= t for end in p.boundaries) for p, t in ran))
-    if policy := getattr(watched.inner, "policy", None):
-        extra += flops.linear(policy.net, watched.decisions)
+    if watched.policy is not None:
+        extra += flops.linear(watched.policy.net, watched.questions)
     if watched.needs_prompt_hidden and control.budget_dims:
         extra += flops.budget(*control.budget_dims, prompt)
     return (

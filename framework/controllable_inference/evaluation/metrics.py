@@ -167,8 +167,8 @@ def calibration_bins(
     place = bin_places(weight, bins)
     return [
         Bin(
-            float(score[own] @ weight[own] / weight[own].sum()),
-            float(outcome[own] @ weight[own] / weight[own].sum()),
+            float(np.average(score[own], weights=weight[own])),
+            float(np.average(outcome[own], weights=weight[own])),  # of ones alone exactly 1
             float(weight[own].sum()),
         )
         for own in (place == number for number in np.unique(place))

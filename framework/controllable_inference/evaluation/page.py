@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from controllable_inference.evaluation.analysis import FULL, SINGLE
-from controllable_inference.evaluation.figures import Figures, Frontier, Gate, LiveRow, Row
+from controllable_inference.evaluation.figures import Figures, Frontier, Gate, Goal, LiveRow, Row
 from controllable_inference.evaluation.frontier import LARGEST_LOSS, LOWEST_END
 from controllable_inference.evaluation.parts import FOREIGN, HARDER, UNSEEN_FAMILIES
 from controllable_inference.evaluation.sweep import SHIPPED
@@ -24,13 +26,13 @@ LABELS = {SINGLE: "one sample", FULL: f"{FULL}, full voting", SHIPPED: "**shippe
 VERDICTS = {
     "reached": "**yes**",
     "reached, uncertain": "as measured; the interval allows less",
-    "not reached": "no",
+    "not reached": "**missed**",
     "not measured": "not measured",
 }
 ALT = {
     "frontier_tokens": flow("""Accuracy against path-tokens a problem: one line a method, the shipped
-        control's in orange; hollow markers sample one path after another; bars are 95 % intervals of the
-        difference from full voting."""),
+        control's in orange; hollow markers start some paths only after others have ended; bars are 95 %
+        intervals of the difference from full voting."""),
     "frontier_flops": "Accuracy against FLOPs a problem, for the same methods.",
     "frontier_chain": flow("""Accuracy against the longest chain of tokens, a stand-in for latency:
         methods that sample one path after another lie far to the right."""),
@@ -81,7 +83,7 @@ def picture(pictures: str, name: str) -> str:
 
 
 def label(system: str, timing: Timing = "parallel") -> str:
-    """As tables call it; sequential ones have a mark."""
+    """As tables call it, with a mark where some paths start only after others have ended."""
     return LABELS.get(system, system) + (" ◇" if timing == "sequential" else "")
 
 
@@ -105,7 +107,17 @@ def _goals(figures: Figures) -> str:
         worse as measured, and a 95 % interval that ends at {points(LOWEST_END)} point or above. *As
         measured* means that the figure meets the aim and its interval reaches beyond it.""")
     head = ("", "article", "aim", "measured", "reached")
-    return _section("Figures to reach", table(head, rows, numbers=False), text)
+    return _section("Figures to reach", _score(figures.goals), table(head, rows, numbers=False), text)
+
+
+def _score(goals: Sequence[Goal]) -> str:
+    """What was missed stands first, by name."""
+    missed = [goal.what for goal in goals if goal.verdict == "not reached"]
+    reached = sum(goal.verdict.startswith("reached") for goal in goals)
+    unknown = len(goals) - reached - len(missed)
+    counts = f"{reached} of {len(goals)} aims reached, {len(missed)} missed"
+    counts += f", {unknown} not measured" if unknown else ""
+    return f"{counts}. Missed: {'; '.join(missed)}." if missed else f"{counts}."
 
 
 def _row(row: Row) -> tuple[str, ...]:
@@ -127,12 +139,13 @@ def _systems(figures: Figures, pictures: str) -> str:
     return _section(
         "Accuracy and cost",
         picture(pictures, "frontier_tokens"),
-        flow("""Bars: 95 % interval of the difference from full voting, paired by problem. Hollow: one
-            path after another."""),
+        flow("""Bars: 95 % interval of the difference from full voting, paired by problem. Hollow: some
+            paths start only after others have ended."""),
         table(HEAD, [_row(row) for row in figures.rows]),
         flow(f"""A problem, on average. *Longest chain*: tokens that have to be generated one after
-            another before the answer is there, a stand-in for latency. ◇ samples one path after another,
-            which saves tokens and costs latency. *oracle* knows the right answer when it sees it: no
+            another before the answer is there, a stand-in for latency. ◇ starts some paths only after others
+            have ended, which saves tokens and costs latency; all others start all their paths at once.
+            *oracle* knows the right answer when it sees it: no
             choice among {its.paths} paths can do better."""),
         flow(f"""Settings were chosen on {its.validation} validation problems: of each method the cheapest
             that is as accurate there as {FULL} less {ALLOWED} points, or else the most accurate
@@ -171,10 +184,12 @@ def _equal_row(frontier: Frontier) -> tuple[str, ...]:
 def _equal_accuracy(figures: Figures) -> str:
     head = ("method", "path-tokens", f"saved against {FULL}", "FLOPs", "longest chain", "shipped less this")
     ordered = sorted(figures.frontiers, key=lambda f: f.tokens.mean)
-    text = flow(f"""What a method pays for the accuracy of {FULL} less {ALLOWED} points, on the straight
-        lines between those of its settings that were efficient on validation problems; any method may
-        also be switched off, which is {FULL}. *Shipped less this*: difference in path-tokens, paired by
-        problem; below zero the shipped control is cheaper.""")
+    text = flow(f"""What a method pays for the accuracy of {FULL} less {ALLOWED} points: of those of its
+        settings that were efficient on validation problems the two neighbours that take fewest path-tokens
+        for it, drawn at random in the share that just reaches it. FLOPs and longest chain are those of the
+        same draw. Any method may also be switched off, which is {FULL}. *Shipped less this*: difference in
+        path-tokens, paired by problem; below zero the shipped control is cheaper. ◇ starts some paths only
+        after others have ended: read its tokens beside its chain.""")
     return _section("At the same accuracy", table(head, [_equal_row(f) for f in ordered]), text)
 
 
@@ -221,10 +236,19 @@ def _difficulty(figures: Figures, pictures: str) -> str:
             with_interval(third.tokens),
             percent_interval(third.flops, signed=True),
             points_interval(third.difference),
+            with_interval(third.paths, 1),
         )
         for third in (*figures.thirds, figures.whole)
     ]
-    head = ("problems", "pass rate", f"tokens, {FULL}", f"tokens, {SHIPPED}", "FLOPs", "accuracy, points")
+    head = (
+        "problems",
+        "pass rate",
+        f"tokens, {FULL}",
+        f"tokens, {SHIPPED}",
+        "FLOPs",
+        "accuracy, points",
+        f"paths, {SHIPPED}",
+    )
     seeds = flow(f"""{its.repeated} problems with {its.seeds} seeds of sampling each, all counted. How
         difficult a problem is, is told by its pass rate in the *other* seeds: by its own, bad luck would
         make a problem hard and dear at once.""")
@@ -243,9 +267,15 @@ def _budget(figures: Figures) -> str:
         return ""
     return flow(f"""The coefficient follows the failure rate with a rank correlation of
         {budget.predictor:.2f} {_auc(budget.predictor_auc)}; a table of failure rates by family and level,
-        which no server has, reaches {budget.lookup:.2f} {_auc(budget.lookup_auc)}. It starts
-        {budget.easy_paths:.1f} paths for the third that fails least and {budget.hard_paths:.1f} for the
-        third that fails most.""")
+        which no server has, reaches {budget.lookup:.2f} {_auc(budget.lookup_auc)}.{_started(figures)}""")
+
+
+def _started(figures: Figures) -> str:
+    """By the control as a whole: not the coefficient alone decides it."""
+    if not figures.thirds:
+        return ""
+    easy, hard = figures.thirds[0].paths.mean, figures.thirds[-1].paths.mean
+    return f" The control starts {easy:.1f} paths for a problem of the easy third, {hard:.1f} for a hard one."
 
 
 def _auc(value: float | None) -> str:
@@ -283,7 +313,8 @@ def _live(figures: Figures) -> str:
         "Served",
         table(head, [_live_row(row) for row in figures.live]),
         flow(f"""{figures.live[0].problems} problems through the engine, 16 at once, the systems taking
-            turns in each of the rounds. Latency is from submission to the answer. *Control's share*: of
+            turns in each of the rounds. Latency is from submission to the answer; ◇ starts some paths only
+            after others have ended, and waits for them. *Control's share*: of
             the engine's time, for statistics of tokens, features, scores, plans and decisions; the first
             is taken whether a system asks for it or not."""),
         flow("""Replay is only worth something if serving gives the same. The same problems with the same
@@ -344,8 +375,9 @@ def _method(figures: Figures) -> str:
             problems tells more than many seeds on few: a mean varies by the choice of problems and by the
             draw of paths, the bootstrap by problem holds both, and further seeds only lessen the second.""",
         """Controllers are pure functions of what they see, so every system is *replayed* on the same
-        recorded paths: comparisons are paired by problem and by path. Sequential ones take the recorded
-        paths in order. What compares a path with its siblings is as recorded, with all of them alive.""",
+        recorded paths: comparisons are paired by problem and by path. Those that start paths one after
+        another take the recorded ones in order. What compares a path with its siblings is as recorded, with
+        all of them alive.""",
         "Latency, throughput and overhead are not replayed; they come from serving.",
         """Intervals: percentile bootstrap, 2,000 rounds, drawing whole problems; one set of draws for all
         systems. The calibration error has the pivotal interval.""",

@@ -17,25 +17,27 @@ from matplotlib.figure import Figure
 from controllable_inference.evaluation.analysis import FULL
 from controllable_inference.evaluation.figures import Figures, Frontier, Gate, Row
 from controllable_inference.evaluation.metrics import Interval
-from controllable_inference.evaluation.sweep import SHIPPED
+from controllable_inference.evaluation.sweep import POLICY_OFF, SHIPPED
 
 INK = "#808080"
 COLOURS = {
     SHIPPED: "#e8590c",
+    POLICY_OFF: "#f0b37e",
     "SC": "#4c8fd6",
     "AC": "#2f9e6e",
     "ESC": "#9c6ade",
-    "DeepConf online, warm-up 8": "#c2a01c",
+    "DeepConf online": "#c2a01c",
     "random": "#909090",
     "STEP-like, threshold": "#d6567f",
 }
 """Methods that frontiers show; more would be unreadable."""
 NAMES = {
     SHIPPED: "shipped control",
+    POLICY_OFF: "shipped control, policy off",
     "SC": "voting (SC@1 … SC@16)",
     "AC": "Adaptive-Consistency",
     "ESC": "ESC",
-    "DeepConf online, warm-up 8": "DeepConf, online",
+    "DeepConf online": "DeepConf, online",
     "random": "random pruning",
     "STEP-like, threshold": "STEP-like",
 }

@@ -31,6 +31,7 @@ from controllable_inference.control.views import (
     Stop,
 )
 from controllable_inference.engine.request import RequestBudget, SamplingParams
+from controllable_inference.errors import ControlConfigError
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
 
 ROOM = 1 << 20
@@ -80,7 +81,7 @@ class Prepared:
 
 def prepare(record: ProblemRecord, score: Callable[[Tensor], Tensor] | None) -> Prepared:
     """Score a problem's paths once, for many replays. score: of the controllers to come, None if they need no
-    features.
+    features. Raises ControlConfigError for scores that the engine refuses.
     """
 
     def of(path: PathRecord, scores: Sequence[float]) -> PreparedPath:
@@ -95,7 +96,13 @@ def prepare(record: ProblemRecord, score: Callable[[Tensor], Tensor] | None) -> 
     if score is not None and any(lengths):
         features = torch.cat([path.features for path in record.paths]).float()
         with torch.inference_mode():
-            scores = [part.tolist() for part in score(features).split(lengths)]
+            said = score(features)
+        if not ((said >= 0) & (said <= 1)).all():
+            odd = next(one for one in said.tolist() if not 0 <= one <= 1)
+            raise ControlConfigError(
+                f"a path was given the score {odd}, outside [0, 1]; the gate's weights do not fit this model"
+            )
+        scores = [part.tolist() for part in said.split(lengths)]
     slow = [of(path, scored) for path, scored in zip(record.paths, scores, strict=True)]
     return Prepared(record, slow, [of(path, []) for path in record.fast], score is not None)
 

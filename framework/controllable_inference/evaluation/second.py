@@ -19,7 +19,7 @@ from controllable_inference.evaluation.figures import SecondModel
 from controllable_inference.evaluation.flops import ModelShape
 from controllable_inference.evaluation.measure import measure
 from controllable_inference.evaluation.parts import PATHS
-from controllable_inference.evaluation.problems import Problem
+from controllable_inference.evaluation.problems import Problem, is_correct
 from controllable_inference.evaluation.recording import record
 from controllable_inference.evaluation.sweep import SHIPPED, Control
 from controllable_inference.model import ControllableInference
@@ -74,16 +74,16 @@ def evaluate(model: Path, cache: Path, problems: int = PROBLEMS) -> SecondModel:
                     paths=PATHS,
                     token_cap=TOKEN_CAP,
                     temperature=TEMPERATURE,
-                    fast=False,
                     concurrency=4,
                     prompt=functools.partial(prompt, examples),
                     stop=(STOP,),
+                    judge=is_correct,
                 )
             records.save(made, kept)
     finally:
         torch.set_num_threads(threads)
     config = AutoConfig.from_pretrained(folder, **({"gguf_file": gguf} if gguf else {}))
-    control = Control.load(folder, config.hidden_size, thinks=False, settings={SHIPPED: {}})
+    control = Control.load(folder, config.hidden_size, thinks=False, settings=sweep.AS_SHIPPED)
     shape = ModelShape.of(config)
     every = [*sweep.groups(control, TOKEN_CAP, PATHS), sweep.oracle_group(made, TOKEN_CAP, PATHS)]
     groups = [replace(group, systems=[s for s in group.systems if s.name in SHOWN]) for group in every]

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from controllable_inference.control.baselines import SingleSample, WeightedVote
+from controllable_inference.control.baselines import GivenPrediction, SingleSample, WeightedVote
 from controllable_inference.control.baselines.weighing import Score
 from controllable_inference.control.calibration import Promise
 from controllable_inference.control.config import ControlConfig, ControlSettings, GateConfig
-from controllable_inference.control.controller import Controller
+from controllable_inference.control.controller import Controller, GatedController
 from controllable_inference.control.load import load_controller
 from controllable_inference.control.views import Decision, Prune, RequestView
 from controllable_inference.evaluation.problems import Cell
@@ -29,29 +29,82 @@ from controllable_inference.evaluation.systems import (
 )
 
 SHIPPED, LOOKUP = "shipped", "budget looked up"
+POLICY_OFF, NO_PREDICTION = f"{SHIPPED}, policy off", "without budget"
 PRUNING, UNGUARDED = "gate, pruning only", "gate, pruning only, unguarded"
 PROBABILITIES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Chances of ending right at or under which a path is pruned, where nothing but pruning is looked at."""
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    SHIPPED: {},
-    **{f"{SHIPPED}, {n} paths at most": {"path_pruning": {"max_paths": n}} for n in (2, 4, 8, 12)},
-    **{f"{SHIPPED}, threshold {t}": {"path_pruning": {"threshold": t}} for t in (0.1, 0.2, 0.4, 0.5, 0.6)},
-    **{
-        f"{SHIPPED}, coefficient {c} at least": {"compute_budget": {"min_coefficient": c}}
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+Settings = Mapping[str, dict[str, Any]]
+"""By name, what differs from the settings that a model ships with."""
+AS_SHIPPED: Settings = {SHIPPED: {}}
+
+
+def settings_of(config: ControlConfig | None, shipped: GatedController) -> Settings:
+    """What an operator can set of the shipped controller: points of its frontier, each of which differs from
+    it; and, of a model with a policy, of the same control with the policy off, which starts all paths at once
+    and so has a frontier of its own.
+    """
+    found = dict(AS_SHIPPED) | _variations(SHIPPED, shipped.threshold)
+    if shipped.policy is None or config is None or config.gate is None:
+        return found | _floors(SHIPPED)
+    off: dict[str, dict[str, Any]] = {POLICY_OFF: {}}
+    off |= _variations(POLICY_OFF, config.gate.threshold) | _floors(POLICY_OFF)
+    return found | {name: {**changes, "policy": {"enabled": False}} for name, changes in off.items()}
+
+
+def _variations(name: str, threshold: float | None) -> dict[str, dict[str, Any]]:
+    """threshold: its own, which is left out."""
+    return {
+        **{f"{name}, {n} paths at most": {"path_pruning": {"max_paths": n}} for n in (2, 4, 6, 8, 12)},
+        **{
+            f"{name}, threshold {t}": {"path_pruning": {"threshold": t}} for t in THRESHOLDS if t != threshold
+        },
+        **{
+            f"{name}, coefficient {c} at most": {"compute_budget": {"max_coefficient": c}}
+            for c in (0.25, 0.5, 1.0)
+        },
+    }
+
+
+def _floors(name: str) -> dict[str, dict[str, Any]]:
+    """Without a policy; with one a low prediction takes no paths away that a floor could give back."""
+    return {
+        f"{name}, coefficient {c} at least": {"compute_budget": {"min_coefficient": c}}
         for c in (0.25, 0.5, 1.0)
-    },
-    **{
-        f"{SHIPPED}, coefficient {c} at most": {"compute_budget": {"max_coefficient": c}}
-        for c in (0.25, 0.5, 1.0)
-    },
-}
-"""What an operator can set of the shipped controller; each is a point of its frontier."""
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "without gate": {"path_pruning": {"enabled": False}},
-    "without budget": {"compute_budget": {"enabled": False}},
-    "without gate and budget": {"path_pruning": {"enabled": False}, "compute_budget": {"enabled": False}},
-}
+    }
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """changes: of the settings. gate: whether the model keeps its gate, which no setting takes away."""
+
+    changes: dict[str, Any]
+    gate: bool = True
+
+
+NO_PRUNING: dict[str, Any] = {"path_pruning": {"enabled": False}}
+NO_BUDGET: dict[str, Any] = {"compute_budget": {"enabled": False}}
+
+
+def ablations_of(config: ControlConfig, shipped: GatedController) -> dict[str, Ablation]:
+    """What is left of the control when a part of it is taken away, of the parts that the model has.
+
+    Without a gate nothing is scored: nothing is pruned, votes count the same, and no policy has anything to
+    go by. Without the policy alone the threshold stays what it was beside it.
+    """
+    found: dict[str, Ablation] = {}
+    if config.gate:
+        found["without pruning"] = Ablation(NO_PRUNING)
+        found["without gate"] = Ablation(NO_PRUNING, gate=False)
+    if config.budget:
+        found[NO_PREDICTION] = Ablation(NO_BUDGET)
+    if config.gate and config.budget:
+        found["without gate and budget"] = Ablation({**NO_PRUNING, **NO_BUDGET}, gate=False)
+    if shipped.policy is not None:
+        kept = {"path_pruning": {"threshold": shipped.threshold}}
+        found["without policy"] = Ablation({**kept, "policy": {"enabled": False}})
+    return found
 
 
 class PruneBelow(WeightedVote):
@@ -80,13 +133,12 @@ class Group:
     """Systems that score paths alike, so that a recorded problem is scored once for all.
 
     score: None where each system scores for itself, or none does. gate_dim: length of the vectors that a gate
-    scores, 0 where there is none to pay for. coefficients: budgets by question, where they are given.
+    scores, 0 where there is none to pay for.
     """
 
     systems: Sequence[System]
     score: Score | None = None
     gate_dim: int = 0
-    coefficients: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,9 +147,9 @@ class Control:
     it ends right, None without a gate. settings: by name, everything that an operator can make of it.
     """
 
-    shipped: Controller
-    settings: dict[str, Controller]
-    ablations: dict[str, Controller]
+    shipped: GatedController
+    settings: dict[str, GatedController]
+    ablations: dict[str, GatedController]
     probability: Score | None
     gate: GateConfig | None
     budget_dims: tuple[int, int] | None
@@ -108,31 +160,32 @@ class Control:
         folder: Path,
         hidden_size: int,
         thinks: bool,
-        settings: Mapping[str, dict[str, Any]] = SETTINGS,
+        settings: Settings | None = None,
     ) -> Control:
-        """thinks: whether the model has a thinking segment. settings: SHIPPED and others, by their changes.
+        """thinks: whether the model has a thinking segment. settings: `settings_of` it, if not said.
 
         Raises ControlConfigError.
         """
         config = ControlConfig.load(folder)
 
-        def with_settings(changes: dict[str, Any], policy: bool = True) -> Controller:
+        def with_settings(changes: dict[str, Any], its: ControlConfig | None = config) -> GatedController:
             parsed = ControlSettings.model_validate(changes)
-            its = config if config is None or policy else config.model_copy(update={"policy": None})
             return load_controller(folder, its, parsed, hidden_size, thinks)
 
-        controllers = {name: with_settings(changes) for name, changes in settings.items()}
-        shipped = controllers[SHIPPED]
-        ablations: dict[str, Controller] = {}
-        if config and (config.gate or config.budget):
-            ablations = {name: with_settings(changes) for name, changes in ABLATIONS.items()}
-            if config.policy:
-                ablations["without policy"] = with_settings({}, policy=False)
+        shipped = with_settings({})
+        wanted = settings_of(config, shipped) if settings is None else settings
+        ablations: dict[str, GatedController] = {}
+        if config:
+            gateless = config.model_copy(update={"gate": None})
+            ablations = {
+                name: with_settings(without.changes, config if without.gate else gateless)
+                for name, without in ablations_of(config, shipped).items()
+            }
         gate = config.gate if config else None
         budget = config.budget if config else None
         return cls(
             shipped,
-            controllers,
+            {name: with_settings(changes) for name, changes in wanted.items()},
             ablations,
             probability_of(shipped.score, gate) if gate else None,
             gate,
@@ -159,7 +212,10 @@ def greedy_group(token_cap: int) -> Group:
 def groups(control: Control, token_cap: int, paths: int) -> list[Group]:
     """All that any problem is replayed by, the oracle aside."""
     gate_dim = control.gate.hidden_dim if control.gate else 0
-    shipped = [System(n, c, method=SHIPPED, timing=timing_of(c)) for n, c in control.settings.items()]
+    shipped = []
+    for name, controller in control.settings.items():
+        method = SHIPPED if control.shipped.policy is None or controller.policy else POLICY_OFF
+        shipped.append(System(name, controller, method=method, timing=timing_of(controller)))
     shipped += [System(n, c, method=n, timing=timing_of(c)) for n, c in control.ablations.items()]
     found = [
         Group([s for s in plain_systems(token_cap, paths) if s.temperature > 0]),
@@ -172,9 +228,9 @@ def groups(control: Control, token_cap: int, paths: int) -> list[Group]:
     return found
 
 
-def timing_of(controller: Controller) -> Timing:
+def timing_of(controller: GatedController) -> Timing:
     """Under a policy paths wait for what others come to."""
-    return "sequential" if getattr(controller, "policy", None) else "parallel"
+    return "sequential" if controller.policy else "parallel"
 
 
 def pruning_systems(score: Score, gate: GateConfig, token_cap: int, paths: int) -> list[System]:
@@ -198,11 +254,17 @@ def oracle_group(records: Sequence[ProblemRecord], token_cap: int, paths: int) -
 def lookup_groups(
     control: Control, coefficients: Mapping[Cell, float] | None, records: Sequence[ProblemRecord]
 ) -> list[Group]:
-    """The shipped control with its budget from a table by family and level, where there is such a table."""
-    inner = control.ablations.get("without budget")
-    if coefficients is None or inner is None:
+    """The shipped control with predictions from a table by family and level, where there is such a table;
+    1 for problems of other kinds.
+    """
+    if coefficients is None or control.budget_dims is None:
         return []
-    table = {r.question: coefficients[c] for r in records if (c := (r.family, r.level)) in coefficients}
+    predicted = {r.question: coefficients.get((r.family, r.level), 1.0) for r in records}
+    inner = control.shipped
+
+    def looked_up(question: str) -> Controller:
+        return GivenPrediction(inner, predicted[question])
+
+    system = System(LOOKUP, None, method=LOOKUP, timing=timing_of(inner), of_question=looked_up)
     gate_dim = control.gate.hidden_dim if control.gate else 0
-    system = System(LOOKUP, inner, method=LOOKUP, timing=timing_of(inner))
-    return [Group([system], control.shipped.score if control.gate else None, gate_dim, table)]
+    return [Group([system], inner.score if control.gate else None, gate_dim)]

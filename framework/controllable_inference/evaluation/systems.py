@@ -4,11 +4,10 @@ A method has settings, which trade tokens for accuracy; each setting is a system
 draw its frontier. Greedy decoding is a temperature, not a controller.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.baselines import (
     AdaptiveConsistency,
     BestOfN,
@@ -16,7 +15,6 @@ from controllable_inference.control.baselines import (
     EarlyStopping,
     FastSample,
     LogProbPruning,
-    LookupBudget,
     MajorityVote,
     OnlineDeepConf,
     Oracle,
@@ -42,6 +40,7 @@ AC_THRESHOLDS = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 """With one path at once these take 1, 2, 3, 4, 5 and 6 equal answers: anything up to 0.75 is one sample."""
 WINDOWS = (2, 3, 4, 5)
 KEPT = (10, 25, 50, 75, 90)
+WARM_UPS = (2, 4, 8)
 MEMORIES = (512, 1024, 2048)
 
 Timing = Literal["parallel", "sequential"]
@@ -95,10 +94,10 @@ def plain_systems(token_cap: int, paths: int = PATHS) -> list[System]:
             System(f"DeepConf lowest η={keep}", lowest, method="DeepConf lowest"),
             System(f"DeepConf tail η={keep}", tail, method="DeepConf tail"),
         ]
-        for warmup in (4, 8):
+        for warmup in WARM_UPS:
             online = OnlineDeepConf(paths, keep, warmup, token_cap=token_cap)
-            method = f"DeepConf online, warm-up {warmup}"
-            found.append(System(f"{method}, η={keep}", online, method=method, timing="sequential"))
+            name = f"DeepConf online, warm-up {warmup}, η={keep}"
+            found.append(System(name, online, method="DeepConf online", timing="sequential"))
     for window in (1, 2, 3, 4):
         found.append(System(f"ST-BoN w={window}", SelfTruncation(paths, window, token_cap), method="ST-BoN"))
     for m in (1, 3, 5):
@@ -138,11 +137,6 @@ def gate_systems(gate: Score, token_cap: int, paths: int = PATHS) -> list[System
         step = StepScores(gate, paths, memory=memory, token_cap=token_cap)
         found.append(System(f"STEP-like, {memory} tokens", step, method="STEP-like, memory"))
     return found
-
-
-def lookup_system(inner: Controller, rule: BudgetRule, coefficients: Mapping[str, float]) -> System:
-    """`inner` with coefficients from a table by question, beside the one that predicts them."""
-    return System("budget looked up", None, of_question=LookupBudget(inner, rule, coefficients).of)
 
 
 def oracle_systems(is_right: Callable[[str, str], bool], token_cap: int, paths: int = PATHS) -> list[System]:

@@ -20,10 +20,12 @@ from controllable_inference.evaluation import archive, sweep
 from controllable_inference.evaluation.flops import ModelShape
 from controllable_inference.evaluation.measure import Measured, measure
 from controllable_inference.evaluation.parts import GREEDY, TOKEN_CAP, Chunk
-from controllable_inference.evaluation.problems import Cell
+from controllable_inference.evaluation.problems import Cell, is_correct
 from controllable_inference.evaluation.recording import record
 from controllable_inference.evaluation.sweep import Control
 from controllable_inference.model import ControllableInference
+
+FAST_SEEDS = 2**40  # far from the seeds of any thinking path
 
 
 def cores() -> int:
@@ -76,7 +78,8 @@ class Worker:
                 paths=part.paths,
                 token_cap=TOKEN_CAP,
                 temperature=part.temperature,
-                fast=part.name != GREEDY,
+                fast_seeds=[] if part.name == GREEDY else [seed + FAST_SEEDS for seed in chunk.seeds],
+                judge=is_correct,
             )
             archive.save(records, file)
         control, shape = self.control

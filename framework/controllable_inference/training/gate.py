@@ -17,7 +17,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from controllable_inference.control.calibration import Calibration
 from controllable_inference.control.gate import PathGate
-from controllable_inference.evaluation.metrics import auc, within_auc
+from controllable_inference.evaluation import metrics
+from controllable_inference.evaluation.metrics import Bin, auc, within_auc
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
 
 
@@ -120,36 +121,29 @@ def train_gate(
 
 def _binned(
     score: Callable[[Tensor], Tensor], records: list[ProblemRecord], min_steps: int, bins: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean score, share of right paths and weight of `bins` of about equal weight, by rising score.
-
-    Over all boundaries from `min_steps` on; every path weighs the same, however many steps it has.
-    """
+) -> list[Bin]:
+    """Over all boundaries from `min_steps` on; every path weighs the same, however many steps it has."""
     rows: list[tuple[float, float, float]] = []
     with torch.no_grad():
         for record in records:
             for path in record.paths:
                 its = score(path.features.float()[max(min_steps - 1, 0) :]).tolist()
                 rows += [(score, float(path.right), 1 / len(its)) for score in its]
-    scores, outcomes, weights = (np.array(column) for column in zip(*sorted(rows), strict=True))
-    place = ((weights.cumsum() - weights / 2) / weights.sum() * bins).astype(int)
-    _, place = np.unique(place, return_inverse=True)  # no bin is empty
-    total = np.bincount(place, weights)
-    return np.bincount(place, scores * weights) / total, np.bincount(place, outcomes * weights) / total, total
+    scores, outcomes, weights = (np.array(column) for column in zip(*rows, strict=True))
+    return metrics.calibration_bins(scores, outcomes, weights, bins)
 
 
 def calibrate(gate: PathGate, records: list[ProblemRecord], min_steps: int, bins: int = 40) -> Calibration:
     """Isotonic map from raw score to the chance of ending right; of few `bins`, which keep it short."""
     binned = _binned(lambda features: gate(features[None])[0], records, min_steps, bins)
-    return Calibration.fit(*(column.tolist() for column in binned))
+    return Calibration.fit([b.score for b in binned], [b.outcome for b in binned], [b.weight for b in binned])
 
 
 def calibration_error(
     score: Callable[[Tensor], Tensor], records: list[ProblemRecord], min_steps: int, bins: int = 10
 ) -> float:
-    """Expected calibration error: mean gap between score and outcome over bins (Naeini et al. 2015)."""
-    scores, outcomes, weights = _binned(score, records, min_steps, bins)
-    return float(np.abs(scores - outcomes) @ weights / weights.sum())
+    """That of `metrics`, over all boundaries at which a path may be pruned."""
+    return metrics.calibration_error(_binned(score, records, min_steps, bins))
 
 
 def lowest_scores(

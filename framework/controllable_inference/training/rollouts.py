@@ -7,27 +7,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
-from controllable_inference.control.baselines import MajorityVote
-from controllable_inference.control.features import STATISTICS
-from controllable_inference.control.views import Plan, PromptView
 from controllable_inference.engine.engine import Engine
-from controllable_inference.engine.request import PathResult, Result, SamplingParams
-from controllable_inference.errors import ControllableError
-from controllable_inference.evaluation.driver import RequestFailed, ask_all
-from controllable_inference.evaluation.recording import Recorder
+from controllable_inference.evaluation import recording
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
 from controllable_inference.training.task import Judge, TaskProblem
 
 PATHS = 16
 FAST_PATHS = 8
 TOKEN_CAP = 512
-
-
-class RecordingError(ControllableError):
-    """A problem can't be recorded with this model."""
 
 
 @dataclass(frozen=True)
@@ -49,32 +36,6 @@ class Sampling:
         return int.from_bytes(digest[:7], "big")
 
 
-class _Checking(Recorder):
-    """A recorder that lets no NaN pass; here, as what a sampler makes of one is anybody's guess."""
-
-    def plan(self, prompt: PromptView) -> Plan:
-        plan = super().plan(prompt)
-        _check_finite(self.prompt_hidden)
-        return plan
-
-    def score(self, features: Tensor) -> Tensor:
-        _check_finite(features.half())
-        return super().score(features)
-
-
-def _check_finite(states: Tensor) -> None:
-    if not states.isfinite().all():
-        raise RecordingError(
-            "the model's hidden states hold values that are no numbers, or beyond what 16 bits hold; its "
-            "weights are damaged, or overflow in this precision"
-        )
-
-
-class _FastPaths(MajorityVote):
-    def plan(self, prompt: PromptView) -> Plan:
-        return replace(super().plan(prompt), mode="fast")
-
-
 def record(
     engine: Engine,
     problems: Sequence[TaskProblem],
@@ -86,65 +47,20 @@ def record(
     """Every problem's paths, none of them judged yet: `right` is False throughout.
 
     Without fast paths where the model has no thinking to leave out. concurrency: most requests in flight.
-    progress: called from the engine's thread with the number of problems thought about so far.
-    Raises RecordingError where a question does not fit, memory does not suffice, the model gives numbers that
-    are none, or the engine fails.
+    progress: as of `recording.record`, whose RecordingError it raises.
     """
-    longest = 0
-    for problem in problems:
-        asked = len(engine.prompts.encode([{"role": "user", "content": problem.question}]).slow)
-        longest = max(longest, asked)
-        if asked >= engine.room:
-            raise RecordingError(
-                f"problem {problem} takes {asked} tokens, of {engine.room} that fit; leave it out of the task"
-            )
-
-    # An engine without memory prunes, and a recording must not; so no more at once than surely fit.
-    blocks = engine.stats().kv_blocks_free
-    whole = -(-min(longest + sampling.token_cap, engine.room) // engine.config.block_size) + 1
-    concurrency = max(1, min(concurrency, blocks // (sampling.paths * whole)))
-
-    def ask(mode: str, controllers: Sequence[MajorityVote | Recorder]) -> list[Result]:
-        seeds = [sampling.seed_of(problem.question, mode) for problem in problems]
-        try:
-            results, _ = ask_all(
-                engine,
-                [problem.question for problem in problems],
-                [SamplingParams(temperature=sampling.temperature, seed=seed) for seed in seeds],
-                controllers=controllers,
-                concurrency=concurrency,
-                progress=progress if mode == "slow" else lambda answered: None,
-            )
-        except RequestFailed as failed:
-            raise RecordingError(f"recording stopped: {failed}") from failed
-        return results
-
-    recorders = [_Checking(sampling.paths, sampling.token_cap) for _ in problems]
-    slow = ask("slow", recorders)
-    fast: Sequence[Result | None] = [None] * len(problems)
-    if engine.vocabulary.think_end is not None:
-        fast = ask("fast", [_FastPaths(sampling.fast_paths, sampling.token_cap)] * len(problems))
-    return [_record_of(*each) for each in zip(problems, recorders, slow, fast, strict=True)]
-
-
-def _record_of(problem: TaskProblem, seen: Recorder, slow: Result, fast: Result | None) -> ProblemRecord:
-    empty = torch.zeros(0, 2 * seen.prompt_hidden.shape[1] + len(STATISTICS), dtype=torch.half)
-
-    def path_of(path: PathResult, boundaries: list[int], features: Tensor) -> PathRecord:
-        if path.fate != "kept":
-            raise RecordingError(
-                f"problem {problem}: a path ended early ({path.why}); lower --max-tokens or --paths"
-            )
-        return PathRecord(path.tokens, boundaries, features, path.answer, False, path.text)
-
-    features = [torch.stack(vectors) if vectors else empty for vectors in seen.features]
-    return ProblemRecord(
-        problem.family,
-        problem.level,
-        problem.question,
-        seen.prompt_hidden,
-        [path_of(p, seen.boundaries[p.index], features[p.index]) for p in slow.paths],
-        [path_of(p, [], empty) for p in fast.paths] if fast else [],
+    thinks = engine.vocabulary.think_end is not None
+    return recording.record(
+        engine,
+        problems,
+        [sampling.seed_of(problem.question, "slow") for problem in problems],
+        paths=sampling.paths,
+        token_cap=sampling.token_cap,
+        temperature=sampling.temperature,
+        fast_seeds=[sampling.seed_of(problem.question, "fast") for problem in problems] if thinks else (),
+        fast_paths=sampling.fast_paths,
+        concurrency=concurrency,
+        progress=progress,
     )
 
 

@@ -7,7 +7,6 @@ learned from never turns up where it is measured, whatever file, order or proces
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import math
@@ -22,26 +21,21 @@ from controllable_inference.control.answer import normalise
 from controllable_inference.errors import ControllableError
 from controllable_inference.evaluation.problems import (
     CONTROL_FAMILIES,
+    SUITE_SHARES,
     Cell,
     Problem,
     Split,
     cells,
     draw_split,
     is_correct,
+    place_of,
+    split_of,
 )
 
 ENTRY_POINTS = "controllable_inference.tasks"
 SUITE = "reasoning-gym"
 SHARES = {Split.GATE: 0.6, Split.VALIDATION: 0.1, Split.CALIBRATION: 0.2, Split.TEST: 0.1}
 """How problems are shared out by their hash, where no base model was trained on any of them."""
-SUITE_SHARES = {
-    Split.BASE: 0.7,
-    Split.GATE: 0.12,
-    Split.VALIDATION: 0.04,
-    Split.CALIBRATION: 0.04,
-    Split.TEST: 0.1,
-}
-"""Those of `evaluation.problems`, from whose base split the nano model has learned."""
 NEEDED = {Split.GATE: 20, Split.VALIDATION: 8, Split.CALIBRATION: 8, Split.TEST: 1}
 """With fewer problems a split is of no use. A promise of 98 % recall takes 49 to calibrate."""
 PER_CELL = {Split.GATE: 20, Split.VALIDATION: 10, Split.CALIBRATION: 24, Split.TEST: 6}
@@ -77,11 +71,6 @@ Verifier = Callable[[TaskProblem, str], bool]
 def same_answer(problem: TaskProblem, answer: str) -> bool:
     """Whether an answer is the reference: numbers by value, text without case and surplus white space."""
     return problem.answer is not None and normalise(answer) == normalise(problem.answer)
-
-
-def place_of(question: str) -> float:
-    """Where in [0, 1) a question lies, by SHA-256 of its stripped text."""
-    return int.from_bytes(hashlib.sha256(question.strip().encode()).digest()[:8], "big") / 2**64
 
 
 @dataclass(frozen=True)
@@ -122,9 +111,8 @@ class Task:
             raise TaskError(
                 f"{most} problems are too few for the {split} split, which takes {needed} at least"
             )
-        begin = sum(self.shares.get(before, 0.0) for before in list(Split)[: list(Split).index(split)])
-        placed = sorted(((place_of(p.question), p) for p in self.problems), key=lambda pair: pair[0])
-        found = [problem for place, problem in placed if begin <= place < begin + share]
+        its = [problem for problem in self.problems if split_of(problem.question, self.shares) is split]
+        found = sorted(its, key=lambda problem: place_of(problem.question))
         if len(found) < needed:
             missing = math.ceil(1.5 * (needed - len(found)) / share) if share else 0
             advice = f"add about {missing} problems" if missing else "give that split a share"

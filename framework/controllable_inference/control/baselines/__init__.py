@@ -5,7 +5,7 @@ from controllable_inference.control.baselines.by_gate import BestOfN, WeightedVo
 from controllable_inference.control.baselines.deepconf import DeepConf, OnlineDeepConf
 from controllable_inference.control.baselines.early_stopping import EarlyStopping
 from controllable_inference.control.baselines.logprob import LogProbPruning
-from controllable_inference.control.baselines.lookup import FixedBudget, LookupBudget
+from controllable_inference.control.baselines.lookup import GivenPrediction
 from controllable_inference.control.baselines.majority import FastSample, MajorityVote, SingleSample
 from controllable_inference.control.baselines.oracle import Oracle
 from controllable_inference.control.baselines.random_pruning import RandomPruning
@@ -19,9 +19,8 @@ __all__ = [
     "DeepConf",
     "EarlyStopping",
     "FastSample",
-    "FixedBudget",
+    "GivenPrediction",
     "LogProbPruning",
-    "LookupBudget",
     "MajorityVote",
     "OnlineDeepConf",
     "Oracle",

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 from controllable_inference.control.baselines.spawning import Spawning
+from controllable_inference.control.policy import lead
 from controllable_inference.control.views import Decision, RequestView, Stop
 from controllable_inference.control.vote import one_each, tally
-
-
-def lead_probability(first: int, second: int) -> float:
-    """P(p > 1/2) for p ~ Beta(first + 1, second + 1): that the leader stays ahead of the runner-up.
-
-    first, second: their votes. The regularised incomplete beta function in its closed form for whole
-    parameters, P(X <= first) for X ~ Binomial(first + second + 1, 1/2): exact, and no need of scipy.
-    """
-    n = first + second + 1
-    return float(sum(math.comb(n, k) for k in range(first + 1)) / 2**n)
 
 
 class AdaptiveConsistency(Spawning):
     """Adaptive-Consistency with the Beta stopping rule (Aggarwal et al. 2023, arXiv:2305.11860).
 
-    After each path: stop when `lead_probability` of the two answers with most votes reaches `threshold`.
+    After each path: stop when `policy.lead` of the two answers with most votes reaches `threshold`.
     At 1 path at once, as in the paper, it takes 1, 2, 3, 4, 5 equal answers in a row to reach 0.75, 0.875,
     0.9375, 0.96875, 0.984375; thresholds between two of these differ only where answers do. With more
     `at_once` the same rule is asked as paths end, which favours what short paths say, and what still runs is
@@ -35,6 +24,6 @@ class AdaptiveConsistency(Spawning):
 
     def decide(self, request: RequestView) -> list[Decision]:
         votes = sorted((int(v) for v in tally(request.paths, one_each).values()), reverse=True)
-        if votes and lead_probability(votes[0], votes[1] if len(votes) > 1 else 0) >= self.threshold:
+        if votes and lead(votes[0], votes[1] if len(votes) > 1 else 0) >= self.threshold:
             return [Stop("settled")]
         return self.more(request, self.paths)

@@ -1,30 +1,33 @@
-"""Budgets from a table: what a predictor must match that has to read them off the question."""
+"""Predictions from a table: what a predictor must match that has to read them off the question."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
-from controllable_inference.control.allocation import BudgetRule, allocate
-from controllable_inference.control.controller import Controller
+from controllable_inference.control.allocation import allocate
+from controllable_inference.control.controller import GatedController
 from controllable_inference.control.views import Answer, Decision, Plan, PromptView, RequestView
 
 
-class FixedBudget:
-    """Another controller, but the coefficient is given. `rule` turns it into paths and token cap."""
+class GivenPrediction:
+    """The shipped controller for one question, whose prediction is given in place of a predictor's.
+
+    A client's own coefficient still goes before it.
+    """
 
     needs_prompt_hidden = False
 
-    def __init__(self, inner: Controller, rule: BudgetRule, coefficient: float) -> None:
+    def __init__(self, inner: GatedController, predicted: float) -> None:
         self.inner = inner
-        self.rule = rule
-        self.coefficient = coefficient
-        self.most_paths = rule.max_paths
+        self.predicted = predicted
+        self.policy = inner.policy
+        self.most_paths = inner.most_paths
         self.needs_features = inner.needs_features
 
     def plan(self, prompt: PromptView) -> Plan:
-        return allocate(prompt, self.rule, self.coefficient)
+        if self.policy is not None:
+            return self.policy.outlay.lay_out(prompt, self.inner.rule, self.predicted)
+        return allocate(prompt, self.inner.rule, self.predicted)
 
     def score(self, features: Tensor) -> Tensor:
         return self.inner.score(features)
@@ -34,22 +37,3 @@ class FixedBudget:
 
     def answer(self, request: RequestView) -> Answer:
         return self.inner.answer(request)
-
-
-class LookupBudget:
-    """Coefficients by question, for instance that of the question's family and level.
-
-    A controller never sees the question, so there is one for each: `of(question)`. Questions that are not in
-    the table get `otherwise`.
-    """
-
-    def __init__(
-        self, inner: Controller, rule: BudgetRule, coefficients: Mapping[str, float], otherwise: float = 1.0
-    ) -> None:
-        self.inner = inner
-        self.rule = rule
-        self.coefficients = coefficients
-        self.otherwise = otherwise
-
-    def of(self, question: str) -> FixedBudget:
-        return FixedBudget(self.inner, self.rule, self.coefficients.get(question, self.otherwise))

@@ -45,8 +45,11 @@ class SingleSample(MajorityVote):
         super().__init__(1, token_cap)
 
 
-class FastSample(SingleSample):
-    """One path that does not think."""
+class FastSample(MajorityVote):
+    """Paths that do not think, one if not said."""
+
+    def __init__(self, token_cap: int = 1024, paths: int = 1) -> None:
+        super().__init__(paths, token_cap)
 
     def plan(self, prompt: PromptView) -> Plan:
         return replace(super().plan(prompt), mode="fast")
