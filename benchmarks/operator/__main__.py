@@ -73,8 +73,9 @@ def measure(arguments: argparse.Namespace) -> None:
         for size in arguments.sizes:
             some = fleet.Fleet(size, arguments.namespaces)
             runs.append(run(some, logs, say, arguments.steady, arguments.changes))
-    arguments.results.write_text(report(runs, arguments.namespaces, arguments.notes))
-    print(arguments.results.read_text())
+            arguments.results.write_text(report(runs, arguments.namespaces, arguments.notes))
+            some.delete()
+    say(arguments.results.read_text())
 
 
 if __name__ == "__main__":

@@ -104,6 +104,8 @@ def pretended_nodes(logs: Path) -> Iterator[None]:
         fleet.core.patch_node(name, {"spec": {"unschedulable": True}})
     with (logs / "kwok.log").open("wb") as log:
         command = [str(_binary()), f"--config={config}", "--manage-all-nodes=false"]
+        # without a Lease a node counts as lost after 50 s, and its pods as not ready
+        command += ["--node-lease-duration-seconds=40"]
         command += ["--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"]
         kwok = subprocess.Popen(command, stdout=log, stderr=log)
     try:

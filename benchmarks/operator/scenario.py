@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import statistics
 import threading
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import kubernetes
+import urllib3
 
 from benchmarks.operator.fleet import Fleet
 from benchmarks.operator.measure import Operator, Sample
@@ -73,7 +76,6 @@ def run(fleet: Fleet, logs: Path, say: Callable[[str], None], steady: float, cha
         say(f"settled {figures.restart_seconds:.1f} s after a restart, {figures.restart_writes:.0f} writes")
     finally:
         operator.stop()
-        fleet.delete()
     return figures
 
 
@@ -109,19 +111,7 @@ def _steady(operator: Operator, figures: Figures, seconds: float) -> None:
 def _changes(fleet: Fleet, count: int) -> list[float]:
     """Seconds from the answer to a person's change until a watch tells of the changed Deployment."""
     seen: dict[tuple[str, str], tuple[float, int]] = {}
-    stop = threading.Event()
-    watch = kubernetes.watch.Watch()
-
-    def follow() -> None:
-        deployments = kubernetes.client.AppsV1Api().list_deployment_for_all_namespaces
-        for event in watch.stream(deployments, _request_timeout=LIMIT):
-            meta = event["object"].metadata
-            seen[meta.namespace, meta.name] = (time.monotonic(), meta.generation)
-            if stop.is_set():
-                return
-
-    follower = threading.Thread(target=follow, daemon=True)
-    follower.start()
+    threading.Thread(target=_follow, args=(seen,), daemon=True).start()
     while len(seen) < len(fleet.models):
         time.sleep(0.1)
     taken = []
@@ -135,9 +125,20 @@ def _changes(fleet: Fleet, count: int) -> list[float]:
             time.sleep(0.002)
         taken.append(seen[model][0] - start if seen[model][1] != generation else 30.0)
         time.sleep(0.05)
-    stop.set()
-    watch.stop()
     return taken
+
+
+def _follow(seen: dict[tuple[str, str], tuple[float, int]]) -> None:
+    """Note when which Deployment got which generation, until the watch ends."""
+    watch = kubernetes.client.AppsV1Api().list_deployment_for_all_namespaces(
+        watch=True, timeout_seconds=int(LIMIT), _preload_content=False
+    )
+    with contextlib.suppress(urllib3.exceptions.HTTPError):
+        for line in watch:
+            meta = json.loads(line)["object"]["metadata"]
+            key = meta["namespace"], meta["name"]
+            if seen.get(key, (0.0, 0))[1] != meta["generation"]:
+                seen[key] = (time.monotonic(), meta["generation"])
 
 
 def _restart(fleet: Fleet, operator: Operator, figures: Figures) -> None:

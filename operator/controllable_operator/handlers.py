@@ -86,6 +86,7 @@ def settings() -> kopf.OperatorSettings:
     """kopf's own settings: alone, watching only what is ours, never giving up."""
     result = kopf.OperatorSettings()
     result.peering.standalone = True
+    result.posting.enabled = False
     result.networking.error_backoffs = _Backoffs()
     result.watching.server_timeout = RENEW_SECONDS
     result.watching.chunk_size = _PAGE

@@ -16,7 +16,7 @@ import aiohttp
 from controllable_operator.client import Client
 from controllable_operator.desired.common import MANAGED_BY_LABEL, MANAGER
 from controllable_operator.errors import ApiError, NotFound
-from controllable_operator.kinds import MODEL, WATCHED_KINDS, Kind
+from controllable_operator.kinds import MODEL, OPTIONAL_CHILD_KINDS, WATCHED_KINDS, Kind
 from controllable_operator.metrics import API_REQUESTS
 from controllable_operator.store import Key, Manifest, Store
 
@@ -95,8 +95,8 @@ class Watches:
 
         A kind of others that the cluster has no more is not watched, and not missed.
         """
-        optional = {kind.plural for kind in self._alive if not self._store.all(kind)}
-        return [name for name, age in self.ages().items() if age > DEAD_SECONDS and name not in optional]
+        gone = {kind.plural for kind in OPTIONAL_CHILD_KINDS if not self._store.all(kind)}
+        return [name for name, age in self.ages().items() if age > DEAD_SECONDS and name not in gone]
 
     def tracing(self) -> aiohttp.TraceConfig:
         """What kopf's HTTP session has to be given, so that its lists and watches are seen here."""
