@@ -50,13 +50,18 @@ class Client:
         except NotFound:
             return None
 
-    def list(self, kind: Kind, namespace: str | None, label_selector: str = "") -> tuple[list[Manifest], str]:
-        """All objects of `kind` with these labels, and the version of the cluster that has exactly them."""
+    def list(
+        self, kind: Kind, namespace: str | None, label_selector: str, keep: Callable[[Manifest], Manifest]
+    ) -> tuple[list[Manifest], str]:
+        """All objects of `kind` with these labels, and the version of the cluster that has exactly them.
+
+        `keep` says what to keep of an object; no more than a page of whole ones is held at a time.
+        """
         items: list[Manifest] = []
         query = {"limit": str(_PAGE)} | ({"labelSelector": label_selector} if label_selector else {})
         while True:
             page = self._call("list", kind.plural, kind.path(namespace), query=query)
-            items += page["items"]
+            items += map(keep, page["items"])
             if not page["metadata"].get("continue"):
                 return items, page["metadata"]["resourceVersion"]
             query["continue"] = page["metadata"]["continue"]

@@ -80,7 +80,7 @@ class Store:
         known = _version(before) if before else -1
         if version <= max(known, self._gone.get((kind, key), -1)):
             return set()
-        after = _stripped(kind, manifest)
+        after = stripped(kind, manifest)
         self._objects[kind][key] = after
         owners = {owner for owner in (_owner(kind, before), _owner(kind, after)) if owner}
         if before is None or _owner(kind, before) != _owner(kind, after):
@@ -139,7 +139,8 @@ def _version(manifest: Manifest) -> int:
     return int(manifest["metadata"]["resourceVersion"])
 
 
-def _stripped(kind: Kind, manifest: Manifest) -> Manifest:
+def stripped(kind: Kind, manifest: Manifest) -> Manifest:
+    """What is kept of an object of this kind."""
     metadata = {key: value for key, value in manifest["metadata"].items() if key not in _UNREAD_METADATA}
     if _UNREAD_ANNOTATION in metadata.get("annotations", {}):
         metadata["annotations"] = dict(metadata["annotations"])

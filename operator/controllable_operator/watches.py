@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -18,7 +19,7 @@ from controllable_operator.desired.common import MANAGED_BY_LABEL, MANAGER
 from controllable_operator.errors import ApiError, NotFound
 from controllable_operator.kinds import MODEL, OPTIONAL_CHILD_KINDS, WATCHED_KINDS, Kind
 from controllable_operator.metrics import API_REQUESTS
-from controllable_operator.store import Key, Manifest, Store
+from controllable_operator.store import Key, Manifest, Store, stripped
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def selector(kind: Kind) -> str:
 def refill(client: Client, store: Store, kind: Kind) -> set[Key]:
     """Bring the store in line with all objects of a kind. Returns the models that something is news to."""
     try:
-        items, version = client.list(kind, None, selector(kind))
+        items, version = client.list(kind, None, selector(kind), partial(stripped, kind))
     except NotFound:  # a kind of others that this cluster has not, or has no more
         items, version = [], str(2**63)
     return store.replace(kind, items, version)

@@ -28,14 +28,15 @@ class Lists:
         self.failures: list[ApiError] = []
         self.asked: list[Kind] = []
 
-    def list(self, kind: Kind, _: None, label_selector: str) -> tuple[list[dict[str, Any]], str]:
+    def list(self, kind: Kind, _: None, label_selector: str, keep: Any) -> tuple[list[dict[str, Any]], str]:
         self.asked.append(kind)
         assert label_selector == selector(kind)
         if self.failures:
             raise self.failures.pop()
         if kind == SCALED_OBJECT:
             raise NotFound("the server could not find the requested resource", 404)
-        return (self.deployments if kind == DEPLOYMENT else []), str(self.version)
+        found = self.deployments if kind == DEPLOYMENT else []
+        return [keep(item) for item in found], str(self.version)
 
 
 class Setup:
