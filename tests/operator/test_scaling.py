@@ -289,5 +289,7 @@ def test_an_idle_model_that_keda_stopped_is_a_decision_too(make_model: MakeModel
         "reason": "no request is in flight",
         "time": "2026-01-01T12:00:00Z",
     }
+    by_hand = scaled_object(Ready="True", Active="True")
+    assert not told(model, by_hand, cluster=KEDA)[1].decisions
     again = model.model_copy(update={"status": Status(scaling=status, replicas=0)})
     assert told(again, idle, cluster=KEDA)[1] == status

@@ -62,9 +62,13 @@ def a(**patch: Any) -> dict[str, Any]:
             a(ports=[{"containerPort": 81}]),
             first(ports=[{"containerPort": 80, "name": "http"}, {"containerPort": 81}]),
         ),
+        (
+            a(livenessProbe={"$patch": "delete"}),
+            {"containers": [{k: v for k, v in A.items() if k != "livenessProbe"}, B]},
+        ),
         (a(livenessProbe=None), {"containers": [{k: v for k, v in A.items() if k != "livenessProbe"}, B]}),
         (
-            {"volumes": [{"name": "tmp", "emptyDir": None, "hostPath": {"path": "/"}}]},
+            {"volumes": [{"name": "tmp", "hostPath": {"path": "/"}}]},
             {"volumes": [{"name": "tmp", "hostPath": {"path": "/"}}]},
         ),
         ({"volumes": [{"name": "v"}]}, {"volumes": [*BASE["volumes"], {"name": "v"}]}),
