@@ -186,10 +186,12 @@ def test_every_example_is_accepted(cluster: Kubectl, path: Path) -> None:
 def test_the_server_fills_in_every_default(cluster: Kubectl) -> None:
     output = cluster("create", "--dry-run=server", "--output=json", "--filename=-", stdin=manifest({}))
     spec = json.loads(output)["spec"]
-    assert spec["control"]["pathPruning"] == {"enabled": True, "maxPaths": 16, "threshold": "0.3"}
+    assert spec["control"]["pathPruning"] == {"enabled": True, "maxPaths": 16}
     assert spec["serving"]["queue"] == {"size": 256, "timeout": "30s"}
     assert spec["serving"]["resources"] == {"requests": {"cpu": "100m", "memory": "1Gi"}}
-    assert spec["replicas"] == 1
+    assert (spec["replicas"], spec["suspend"]) == (1, False)
+    assert spec["scaling"] == {"minReplicas": 1, "targets": {"waitingRequests": 8}}
+    assert spec["monitoring"] == {"enabled": True, "slo": {}}
     assert spec["networkPolicy"] == {"enabled": True, "allowFrom": []}
 
 
