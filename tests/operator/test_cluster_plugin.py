@@ -5,6 +5,7 @@ The runtime image does nothing, so a model is ready here when it is stopped on p
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,20 +23,25 @@ Plugin = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def controllable(kubectl: Kubectl, tmp_path: Path) -> Plugin:
-    """`kubectl controllable …` in the test's namespace; the plugin is on PATH as pip would put it there."""
-    script = tmp_path / "kubectl-controllable"
-    script.write_text(
-        f'#!/bin/sh\nPYTHONPATH={ROOT}/operator exec {sys.executable} -m controllable_operator.plugin "$@"\n'
-    )
-    script.chmod(0o755)
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+def path(tmp_path: Path) -> str:
+    """A PATH with the plugin on it, as pip would put it there."""
+    for script, module in (("kubectl-controllable", ""), ("kubectl_complete-controllable", ".complete")):
+        start = f"from controllable_operator.plugin{module} import main; raise SystemExit(main())"
+        file = tmp_path / script
+        file.write_text(f"#!{sys.executable}\nimport sys; sys.path.insert(0, '{ROOT}/operator')\n{start}\n")
+        file.chmod(0o755)
+    return f"{tmp_path}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def controllable(kubectl: Kubectl, path: str) -> Plugin:
+    """`kubectl controllable …` in the test's namespace."""
 
     def run(command: str, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
         scope = [] if "--all-namespaces" in arguments else [f"--namespace={kubectl.namespace}"]
         return subprocess.run(
             ["kubectl", "controllable", command, *scope, *arguments],
-            env=environment | more,
+            env=os.environ | {"PATH": path} | more,
             capture_output=True,
             text=True,
             timeout=120,
@@ -43,6 +49,18 @@ def controllable(kubectl: Kubectl, tmp_path: Path) -> Plugin:
         )
 
     return run
+
+
+@pytest.fixture
+def eve(kubectl: Kubectl, tmp_path: Path) -> str:
+    """The kubeconfig of somebody who has no rights yet."""
+    kubectl("create", "serviceaccount", "eve")
+    token = kubectl("create", "token", "eve").strip()
+    config = yaml.safe_load(kubectl("config", "view", "--raw", "--flatten", "--minify"))
+    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+    file = tmp_path / "eve"
+    file.write_text(yaml.safe_dump(config))
+    return str(file)
 
 
 def told(result: "subprocess.CompletedProcess[str]") -> str:
@@ -197,15 +215,40 @@ def stand_in(kubectl: Kubectl, body: str) -> None:
     kubectl("wait", "--for=condition=Ready", "pod/stand-in", "--timeout=60s")
 
 
-def test_a_question_goes_through_a_port_forward(kubectl: Kubectl, controllable: Plugin) -> None:
+def answering(kubectl: Kubectl) -> None:
+    """Model nano, with a pod that answers 42 to everything."""
     chunk = {"choices": [{"delta": {"content": "42"}, "finish_reason": "stop"}]}
     usage = {"choices": [], "usage": {"completion_tokens": 7}}
     kubectl.apply(nano(replicas=0))
     stand_in(kubectl, "\n".join(f"data: {json.dumps(part)}" for part in (chunk, usage)) + "\ndata: [DONE]")
+
+
+def test_a_question_goes_through_a_port_forward(kubectl: Kubectl, controllable: Plugin) -> None:
+    answering(kubectl)
     assert told(controllable("ask", "nano", "6*7?")).splitlines()[0] == "42"
     assert json.loads(told(controllable("ask", "nano", "6*7?", "-o=json")))["usage"] == {
         "completion_tokens": 7
     }
+
+
+RIGHTS = [
+    ("get", "controllablemodels.serving.controllable.dev"),
+    ("list", "pods"),
+    ("get,create", "pods/portforward"),
+]
+
+
+def test_asking_takes_the_rights_that_its_help_names_and_no_more(
+    kubectl: Kubectl, controllable: Plugin, eve: str
+) -> None:
+    answering(kubectl)
+    for i, (verbs, resource) in enumerate(RIGHTS):
+        missing = refused(controllable("ask", "nano", "6*7?", KUBECONFIG=eve))
+        assert f"you may not {verbs.partition(',')[0]} {resource}" in missing
+        kubectl("create", "role", f"r{i}", f"--verb={verbs}", f"--resource={resource}")
+        kubectl("create", "rolebinding", f"r{i}", f"--role=r{i}", f"--serviceaccount={kubectl.namespace}:eve")
+    answer = eventually(lambda: told(controllable("ask", "nano", "6*7?", KUBECONFIG=eve)))
+    assert answer.splitlines()[0] == "42"
 
 
 def test_the_load_of_a_pod_is_read_through_a_port_forward(kubectl: Kubectl, controllable: Plugin) -> None:
@@ -215,15 +258,41 @@ def test_the_load_of_a_pod_is_read_through_a_port_forward(kubectl: Kubectl, cont
     assert (row["running"], row["waiting"], row["error"]) == (2, 5, "")
 
 
-def test_who_lacks_a_right_is_told_which(kubectl: Kubectl, controllable: Plugin, tmp_path: Path) -> None:
-    kubectl("create", "serviceaccount", "eve")
-    token = kubectl("create", "token", "eve").strip()
-    config = yaml.safe_load(kubectl("config", "view", "--raw", "--flatten", "--minify"))
-    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-    path = tmp_path / "eve"
-    path.write_text(yaml.safe_dump(config))
-    error = refused(controllable("fleet", KUBECONFIG=str(path)))
-    assert (
-        f'you may not list controllablemodels.serving.controllable.dev in the namespace "{kubectl.namespace}"'
-        in error
+def test_who_lacks_a_right_is_told_which(kubectl: Kubectl, controllable: Plugin, eve: str) -> None:
+    resource = "controllablemodels.serving.controllable.dev"
+    missing = f'you may not list {resource} in the namespace "{kubectl.namespace}"'
+    assert missing in refused(controllable("fleet", KUBECONFIG=eve))
+
+
+def test_kubectl_completes_the_names_of_models(kubectl: Kubectl, path: str) -> None:
+    kubectl(
+        "apply", "--filename=-", stdin=yaml.safe_dump_all([nano("na", replicas=0), nano("other", replicas=0)])
     )
+    completed = subprocess.run(
+        ["kubectl", "__complete", "controllable", "status", f"--namespace={kubectl.namespace}", "n"],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert completed.stdout.splitlines()[0] == "na"
+
+
+def test_watching_tells_of_every_change(kubectl: Kubectl, path: str) -> None:
+    kubectl.apply(nano(replicas=0))
+    eventually(lambda: reason(kubectl, "nano") == "ScaledToZero")
+    watching = subprocess.Popen(
+        ["kubectl", "controllable", "fleet", f"--namespace={kubectl.namespace}", "--watch"],
+        env=os.environ | {"PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    seen = iter(watching.stdout.readline, "")
+    assert any("1 model in 1 namespace: 1 well" in line for line in seen)
+    kubectl.apply(nano("second", replicas=0))
+    assert any("2 models in 1 namespace" in line for line in seen)
+    watching.send_signal(signal.SIGINT)
+    output, error = watching.communicate(timeout=10)
+    assert (watching.returncode, error) == (130, ""), output

@@ -83,6 +83,17 @@ def test_the_document_for_machines_has_everything_but_the_trace() -> None:
     assert "trace" not in document["controllable"]
 
 
+def test_an_answer_cannot_steer_the_terminal() -> None:
+    stream = io.StringIO()
+    ask.show(ask.chunks(sse(delta(content="\x1b[2Jgone"))), Console(file=stream, width=80))
+    assert stream.getvalue() == "␛[2Jgone\n"
+
+
+def test_chunks_that_are_no_json_are_told() -> None:
+    with pytest.raises(ModelSilent, match="makes no sense"):
+        ask.show(ask.chunks([b"data: {\n"]), None)
+
+
 def test_an_error_in_the_stream_is_told_in_the_models_words() -> None:
     with pytest.raises(ModelSilent, match="the model broke off: the engine is gone; ask again"):
         ask.show(ask.chunks(sse({"error": {"message": "the engine is gone"}})), None)

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controllable_operator.plugin import capabilities, connection, errors
-from controllable_operator.plugin.cli import main, parser
+from controllable_operator.plugin import capabilities, complete, connection, errors
+from controllable_operator.plugin.cli import COMMANDS, main, parser
 from controllable_operator.plugin.served import parse
 from plugin_objects import resource
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("status", "top", "ask", "events", "fleet", "capabilities")
 
 
 def forbidden(message: str) -> bytes:
@@ -34,9 +33,10 @@ def kubeconfig(folder: Path, server: str) -> str:
     return str(path)
 
 
-def test_the_distribution_installs_the_plugin_under_the_name_that_kubectl_looks_for() -> None:
+@pytest.mark.parametrize("script", ["kubectl-controllable", "kubectl_complete-controllable"])
+def test_the_distribution_installs_what_kubectl_looks_for(script: str) -> None:
     scripts = tomllib.loads((ROOT / "operator/pyproject.toml").read_text())["project"]["scripts"]
-    module, _, function = scripts["kubectl-controllable"].partition(":")
+    module, _, function = scripts[script].partition(":")
     assert callable(getattr(import_module(module), function))
 
 
@@ -53,6 +53,37 @@ def test_watching_and_json_do_not_go_together(capsys: pytest.CaptureFixture[str]
         main(["fleet", "--watch", "-o", "json"])
     assert stopped.value.code == 2
     assert "--watch shows a table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([""], [*COMMANDS, ":4"]),
+        (["s"], ["status", ":4"]),
+        (["fleet", ""], [":4"]),
+        (["status", "nano", ""], [":4"]),
+        (["status", "-n"], [":4"]),
+        (["status", ""], [":4"]),  # there is no cluster to ask
+    ],
+)
+def test_the_shell_completes_commands(
+    words: list[str],
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["kubectl_complete-controllable", *words])
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    assert complete.main() == 0
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_names_of_models_are_completed_where_one_goes() -> None:
+    assert complete.wants_name(["status", "na"])
+    assert complete.wants_name(["ask", "--no-think", ""])
+    assert not complete.wants_name(["capabilities", ""])
+    assert not complete.wants_name(["nonsense", ""])
 
 
 def test_no_think_is_an_effort_of_none() -> None:

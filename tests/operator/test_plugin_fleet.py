@@ -66,6 +66,17 @@ def test_a_model_that_serves_but_has_something_wrong_is_told() -> None:
     assert (row["ready"], row["health"], row["wrong"]) == ("True", "bad", "KEDA: no Prometheus")
 
 
+def test_where_there_is_no_room_for_all_the_first_are_shown_and_all_are_counted() -> None:
+    stream = io.StringIO()
+    emit(fleet.render(fleet.build(MODELS), NOW, True, most=1), stream)
+    lines = stream.getvalue().splitlines()
+    assert lines[1].split()[:3] == ["✖", "other", "d"]
+    assert lines[2:] == [
+        "… and 3 more",
+        "4 models in 2 namespaces: 2 well, 1 on the way, 1 broken; 2 of 4 pods answer",
+    ]
+
+
 def test_a_thousand_models_are_drawn_at_once() -> None:
     models = [model_manifest(f"m{i}", SERVING, readyReplicas=1) for i in range(1000)]
     start = time.process_time()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from controllable_operator.plugin.errors import ModelSilent
+from controllable_operator.plugin.view import printable
 
 Document = dict[str, Any]
 
@@ -83,7 +84,10 @@ def chunks(lines: Iterable[bytes]) -> Iterator[Document]:
         text = line[len(b"data: ") :].strip()
         if text == b"[DONE]":
             return
-        document = json.loads(text)
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise ModelSilent(f"the model's answer makes no sense ({error}); ask again") from error
         if "error" in document:
             raise ModelSilent(f"the model broke off: {document['error'].get('message', '')}; ask again")
         yield document
@@ -99,12 +103,11 @@ def show(stream: Iterable[Document], console: Console | None) -> Answer:
         choice: Document = next(iter(chunk.get("choices") or []), {})
         delta = choice.get("delta") or {}
         thought, said = delta.get("reasoning_content") or "", delta.get("content") or ""
-        if console and thought:
-            console.print(Text(thought, style="dim"), end="", soft_wrap=True)
-        if console and said:
-            if answer.thinking and not answer.text:
+        if console:
+            if said and answer.thinking and not answer.text:
                 console.print("\n")
-            console.print(Text(said, style="bold"), end="", soft_wrap=True)
+            console.print(Text(printable(thought), style="dim"), end="", soft_wrap=True)
+            console.print(Text(printable(said), style="bold"), end="", soft_wrap=True)
         answer.thinking += thought
         answer.text += said
         answer.finish_reason = choice.get("finish_reason") or answer.finish_reason

@@ -9,6 +9,7 @@ from controllable_operator.plugin import commands
 from controllable_operator.plugin.errors import PluginError
 
 _PROGRAM = "kubectl controllable"
+COMMANDS = ("status", "top", "ask", "events", "fleet", "capabilities")
 _EXIT_CODES = """\
 exit codes:
   0    it was told; that a model is not ready is news, not a failure (for pipelines: kubectl wait)
@@ -46,9 +47,9 @@ def parser() -> argparse.ArgumentParser:
             description=help_[0].upper() + help_[1:] + ".",
             epilog=f"examples:\n{examples}",
             formatter_class=_Help,
+            parents=[where()],
         )
         command.set_defaults(run=getattr(commands, name))
-        _add_where(command)
         forms = ("table", "json", "yaml") if form else ("text", "json", "yaml")
         command.add_argument("-o", "--output", choices=forms, default=forms[0], help="form (%(default)s)")
         return command
@@ -139,10 +140,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _add_where(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-n", "--namespace", help="default: that of the kubeconfig's context")
-    command.add_argument("--context", help="of the kubeconfig")
-    command.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, or ~/.kube/config")
+def where() -> argparse.ArgumentParser:
+    """The options that all commands share: which cluster, which namespace."""
+    result = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    result.add_argument("-n", "--namespace", help="default: that of the kubeconfig's context")
+    result.add_argument("--context", help="of the kubeconfig")
+    result.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, or ~/.kube/config")
+    return result
 
 
 def _add_watch(command: argparse.ArgumentParser) -> None:

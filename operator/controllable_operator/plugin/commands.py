@@ -32,6 +32,8 @@ Options = argparse.Namespace
 Document = dict[str, Any]
 
 _WATCH_SECONDS = 2.0
+_SCRAPE_SECONDS = 10.0
+_FLEET_FRAME = 4  # lines around the models
 _NODE = Kind("v1", "Node", "nodes")
 
 
@@ -63,7 +65,12 @@ def fleet(options: Options) -> None:
     def look() -> Document:
         return fleet_list.build(find_models(connection, scope, options.selector))
 
-    _show(options, look, lambda document: fleet_list.render(document, view.now(), scope is None))
+    def render(document: Document) -> RenderableType:
+        # What does not fit on a screen that is drawn again and again is lost; here it is the models in order.
+        room = view.console().height - _FLEET_FRAME if options.watch and sys.stdout.isatty() else None
+        return fleet_list.render(document, view.now(), scope is None, room)
+
+    _show(options, look, render)
 
 
 def capabilities(options: Options) -> None:
@@ -131,9 +138,9 @@ def _show(
     if options.output != "table":
         print(view.dump(look(), options.output))
     elif not getattr(options, "watch", False):
-        view.emit(render(look()), sys.stdout)
+        view.emit(render(view.printable(look())), sys.stdout)
     else:
-        _watch(look, render)
+        _watch(lambda: view.printable(look()), render)
 
 
 def _watch(look: Callable[[], Document], render: Callable[[Document], RenderableType]) -> None:
@@ -176,7 +183,7 @@ def _scrape(connection: Connection, pod: Document) -> load.Scrape | str:
     if condition(pod, "Ready").get("status") != "True":
         return "not ready"
     try:
-        with connection.http_to_pod(meta["namespace"], meta["name"], HTTP_PORT) as http:
+        with connection.http_to_pod(meta["namespace"], meta["name"], HTTP_PORT, _SCRAPE_SECONDS) as http:
             return load.Scrape(load.read_metrics(http))
     except PluginError as error:
         return str(error)

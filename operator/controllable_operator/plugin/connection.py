@@ -29,6 +29,7 @@ Document = dict[str, Any]
 PARALLEL = 8
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to answer
 _PAGE = 500
+SILENCE = 120.0  # seconds; a model sends signs of life while it thinks
 _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _JSON = "application/json"
 METADATA_ONLY = f"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{_JSON}"
@@ -96,10 +97,13 @@ class Connection:
             query["continue"] = following
 
     @contextmanager
-    def http_to_pod(self, namespace: str, pod: str, port: int) -> Iterator[http.client.HTTPConnection]:
+    def http_to_pod(
+        self, namespace: str, pod: str, port: int, silence: float = SILENCE
+    ) -> Iterator[http.client.HTTPConnection]:
         """An HTTP connection to a pod's port, through the API server and kubelet.
 
-        It ends inside the pod, so it works whatever NetworkPolicy stands before it.
+        It ends inside the pod, so it works whatever NetworkPolicy stands before it. `silence`: the most
+        seconds without a byte.
         """
         # The port-forward takes a client apart while it connects, so it gets one of its own.
         core = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self._configuration))
@@ -111,6 +115,7 @@ class Connection:
             raise _forward_error(error, namespace, pod) from error
         connection = http.client.HTTPConnection(pod)
         connection.sock = forward.socket(port)
+        connection.sock.settimeout(silence)
         try:
             yield connection
         except (OSError, http.client.HTTPException) as error:

@@ -32,8 +32,11 @@ def build(models: list[Manifest]) -> Manifest:
     }
 
 
-def render(document: Manifest, now: datetime, namespaces: bool) -> RenderableType:
-    """A table and a line that sums it up; with a column NAMESPACE where there are several."""
+def render(document: Manifest, now: datetime, namespaces: bool, most: int | None = None) -> RenderableType:
+    """A table of at most `most` models and a line that sums all of them up.
+
+    namespaces: whether there is a column for them.
+    """
     summary = document["summary"]
     if not summary["models"]:
         where = "in this cluster" if namespaces else "in this namespace; all of them: -A"
@@ -53,10 +56,11 @@ def render(document: Manifest, now: datetime, namespaces: bool) -> RenderableTyp
             age(row["created"], now),
             row["wrong"],
         )
-        for row in document["models"]
+        for row in document["models"][:most]
     ]
     shown = table((*columns, "PLACEMENT", "AGE", "WRONG"), rows, flexible="WRONG")
-    return Group(shown, Text(), _summary(summary))
+    hidden = summary["models"] - len(rows)
+    return Group(shown, Text(f"… and {hidden} more" if hidden else ""), _summary(summary))
 
 
 def _row(model: Manifest) -> Manifest:

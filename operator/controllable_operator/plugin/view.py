@@ -18,6 +18,10 @@ STYLES = {OK: "green", BUSY: "yellow", BAD: "red", IDLE: "dim"}
 _MARKS = {OK: "✔", BUSY: "…", BAD: "✖", IDLE: "·"}
 _PLAIN_MARKS = {OK: "+", BUSY: "~", BAD: "x", IDLE: "."}
 
+# Shown as the pictures that Unicode has of them; line feed and tab stay.
+_CONTROL = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}
+_CONTROL |= dict.fromkeys(range(127, 160), 0xFFFD)
+
 # A pipe has no width: whoever greps wants whole lines.
 _PIPE_WIDTH = 10_000
 
@@ -89,6 +93,15 @@ def age(created: str | None, now: datetime) -> str:
 def percent(share: float | None) -> str:
     """A share as a whole percentage, "-" where it isn't known."""
     return "-" if share is None else f"{share:.0%}"
+
+
+def printable(document: Any) -> Any:
+    """The same with control characters made visible: what others wrote must not steer the terminal."""
+    if isinstance(document, dict):
+        return {key: printable(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [printable(item) for item in document]
+    return document.translate(_CONTROL) if isinstance(document, str) else document
 
 
 def now() -> datetime:
