@@ -4,9 +4,11 @@ import io
 import time
 from datetime import UTC, datetime
 
+import pytest
 from controllable_operator.plugin import fleet
 from controllable_operator.plugin.view import emit
 from plugin_objects import condition, model_manifest
+from rich.console import Console
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 SERVING = condition("Ready", "True", "Serving", "1 of 1 pods answer")
@@ -46,6 +48,19 @@ def test_what_a_person_sees() -> None:
 
 def test_without_all_namespaces_there_is_no_column_for_them() -> None:
     assert "NAMESPACE" not in shown(MODELS[:2], namespaces=False)
+
+
+@pytest.mark.parametrize(
+    ("width", "gone"), [(140, set()), (110, {"PLACEMENT"}), (80, {"PLACEMENT", "MODEL"})]
+)
+def test_a_narrow_terminal_loses_what_can_be_spared_first(width: int, gone: set[str]) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    with console.capture() as captured:
+        console.print(fleet.render(fleet.build(MODELS), NOW, True))
+    header, first, *_ = captured.get().splitlines()
+    assert not gone & set(header.split())
+    assert {"NAMESPACE", "NAME", "READY", "PODS", "WRONG"} <= set(header.split())
+    assert first.startswith("✖   other       d      ImagePullFailed   0/1")
 
 
 def test_no_models_are_told_as_such() -> None:

@@ -186,8 +186,9 @@ def test_a_crashing_pod_is_told_with_advice_and_the_end_of_its_log(crashing: Own
 
 
 def test_a_log_that_the_message_quotes_already_is_not_shown_again(crashing: Owned) -> None:
-    message = "container triton exited with code 1: RuntimeError: no such file"
-    crashing.model["status"]["conditions"][0]["message"] = message
+    crashing.model["status"]["conditions"][0]["message"] = "container triton: RuntimeError: no such file"
+    assert look(FakeConnection(crashing.all, log="RuntimeError: no such file\n"))["log"] is None
+    crashing.model["status"]["conditions"][0]["message"] = "no such file"
     assert look(FakeConnection(crashing.all, log="RuntimeError: no such file\n"))["log"] is None
 
 

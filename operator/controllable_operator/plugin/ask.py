@@ -105,7 +105,7 @@ def show(stream: Iterable[Document], console: Console | None) -> Answer:
         thought, said = delta.get("reasoning_content") or "", delta.get("content") or ""
         if console:
             if said and answer.thinking and not answer.text:
-                console.print("\n")
+                console.print("" if answer.thinking.endswith("\n") else "\n")
             console.print(Text(printable(thought), style="dim"), end="", soft_wrap=True)
             console.print(Text(printable(said), style="bold"), end="", soft_wrap=True)
         answer.thinking += thought

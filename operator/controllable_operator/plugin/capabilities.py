@@ -9,7 +9,7 @@ from rich.text import Text
 from controllable_operator.kinds import MODEL, POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT, Kind
 from controllable_operator.plugin.health import BAD, IDLE, OK
 from controllable_operator.plugin.served import Served
-from controllable_operator.plugin.view import Mark, table
+from controllable_operator.plugin.view import FittingTable, Mark
 
 Manifest = dict[str, Any]
 
@@ -37,7 +37,7 @@ CAPABILITIES = (
     Capability(
         "DRA",
         ("resourceclaimtemplates.resource.k8s.io", "deviceclasses.resource.k8s.io"),
-        "GPUs chosen by topology",
+        "GPUs chosen by topology, where a driver runs",
     ),
     Capability("resource metrics", ("pods.metrics.k8s.io",), "kubectl top"),
 )
@@ -57,7 +57,7 @@ def render(document: Manifest) -> RenderableType:
         (Mark(_health(row)), row["name"], row["version"] or "-", row["use"])
         for row in document["capabilities"]
     ]
-    shown = table(("", "CAPABILITY", "VERSION", "WHAT FOR"), rows, flexible="WHAT FOR")
+    shown = FittingTable(("", "CAPABILITY", "VERSION", "WHAT FOR"), rows, "WHAT FOR")
     return Group(shown, Text(), Text(_gpu_line(document["gpus"])))
 
 

@@ -12,7 +12,9 @@ from urllib.parse import urlencode
 
 import kubernetes
 import urllib3
+from kubernetes.stream.ws_client import portforward_call
 
+from controllable_operator.kinds import POD
 from controllable_operator.plugin.errors import (
     ModelSilent,
     NoCluster,
@@ -105,12 +107,11 @@ class Connection:
         It ends inside the pod, so it works whatever NetworkPolicy stands before it. `silence`: the most
         seconds without a byte.
         """
-        # The port-forward takes a client apart while it connects, so it gets one of its own.
-        core = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self._configuration))
+        # Not by the generated CoreV1Api: it takes a second to import, and would be taken apart by the call.
+        path = f"{POD.path(namespace, pod, 'portforward')}?ports={port}"
+        _, url, headers, *_ = self._api.param_serialize("GET", path, auth_settings=["BearerToken"])
         try:
-            forward = kubernetes.stream.portforward(
-                core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
-            )
+            forward = portforward_call(self._configuration, "GET", url, headers=headers)
         except kubernetes.client.ApiException as error:
             raise _forward_error(error, namespace, pod) from error
         connection = http.client.HTTPConnection(pod)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from controllable_operator.kinds import EVENT
 from controllable_operator.plugin.connection import Connection
-from controllable_operator.plugin.view import age, table
+from controllable_operator.plugin.view import FittingTable, age
 
 Manifest = dict[str, Any]
 
@@ -61,7 +61,9 @@ def render(found: list[Manifest], now: datetime) -> RenderableType:
         )
         for event in found
     ]
-    return table(("LAST", "COUNT", "TYPE", "REASON", "OBJECT", "MESSAGE"), rows, flexible="MESSAGE")
+    return FittingTable(
+        ("LAST", "COUNT", "TYPE", "REASON", "OBJECT", "MESSAGE"), rows, "MESSAGE", ("TYPE", "OBJECT")
+    )
 
 
 def _last(item: Manifest) -> str:

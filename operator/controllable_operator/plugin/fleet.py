@@ -9,7 +9,7 @@ from rich.text import Text
 
 from controllable_operator.plugin.diagnosis import RANK, first_wrong
 from controllable_operator.plugin.health import BAD, BUSY, OK, condition
-from controllable_operator.plugin.view import STYLES, Mark, age, table
+from controllable_operator.plugin.view import STYLES, FittingTable, Mark, age
 
 Manifest = dict[str, Any]
 
@@ -58,7 +58,9 @@ def render(document: Manifest, now: datetime, namespaces: bool, most: int | None
         )
         for row in document["models"][:most]
     ]
-    shown = table((*columns, "PLACEMENT", "AGE", "WRONG"), rows, flexible="WRONG")
+    shown = FittingTable(
+        (*columns, "PLACEMENT", "AGE", "WRONG"), rows, "WRONG", ("PLACEMENT", "PRUNED", "P99", "MODEL", "AGE")
+    )
     hidden = summary["models"] - len(rows)
     return Group(shown, Text(f"… and {hidden} more" if hidden else ""), _summary(summary))
 
@@ -95,7 +97,7 @@ def _summary(summary: Manifest) -> Text:
     text.append(f"{summary['onTheWay']} on the way", style=STYLES[BUSY] if summary["onTheWay"] else "")
     text.append(", ")
     text.append(f"{summary['broken']} broken", style=STYLES[BAD] if summary["broken"] else "")
-    text.append(f"; {summary['podsReady']} of {_count(summary['podsWanted'], 'pod')} answer")
+    text.append(f"; {summary['podsReady']} of {summary['podsWanted']} pods answer")
     return text
 
 

@@ -15,7 +15,7 @@ from controllable_operator.plugin.connection import Connection
 from controllable_operator.plugin.errors import PluginError
 from controllable_operator.plugin.health import IDLE, OK
 from controllable_operator.plugin.models import model as find_model
-from controllable_operator.plugin.view import STYLES, Mark, age, section, table
+from controllable_operator.plugin.view import STYLES, FittingTable, Mark, age, section
 
 Manifest = dict[str, Any]
 
@@ -52,8 +52,9 @@ def build(
     conditions = diagnosis.conditions(model)
     ready = next((entry for entry in conditions if entry["type"] == "Ready"), None)
     findings = diagnosis.findings(model)
-    # A log that the condition's message quotes already tells nothing new.
-    quoted = log and any(log["lines"][-1].strip() in finding["message"] for finding in findings)
+    # A log that ends in what a message says already tells nothing new.
+    last = log["lines"][-1].strip() if log else ""
+    quoted = log and any(last in found["message"] or found["message"] in last for found in findings)
     return {
         "name": meta["name"],
         "namespace": meta["namespace"],
@@ -174,7 +175,9 @@ def _conditions(conditions: list[Manifest], now: datetime) -> RenderableType:
         )
         for entry in conditions
     ]
-    return table(("", "CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"), rows, flexible="MESSAGE")
+    return FittingTable(
+        ("", "CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"), rows, "MESSAGE", ("SINCE",)
+    )
 
 
 def _detail(value: Any, now: datetime) -> list[RenderableType]:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from controllable_operator.desired import queries
-from controllable_operator.plugin.view import percent, table
+from controllable_operator.plugin.view import FittingTable, percent
 
 Manifest = dict[str, Any]
 Labels = frozenset[tuple[str, str]]
@@ -135,7 +135,7 @@ def render(document: Manifest) -> RenderableType:
         )
         for row in pods
     ]
-    shown = table(columns, rows, flexible="")
+    shown = FittingTable(columns, rows, "")
     if any(row["window"] == "sinceStart" and row["latencyP50"] is not None for row in pods):
         note = f"* since the pod started: no request ended in the {document['seconds']:g} s looked at"
         return Group(shown, Text(note, style="dim"))
@@ -172,5 +172,5 @@ def _duration(row: Manifest, key: str = "latencyP50") -> str:
     value = row[key]
     if value is None:
         return "-"
-    text = f"{value * 1000:.0f}ms" if value < 10 else f"{value:.1f}s"
+    text = f"{value * 1000:.0f}ms" if value < 1 else f"{value:.2f}s"
     return f"{text}*" if row["window"] == "sinceStart" else text

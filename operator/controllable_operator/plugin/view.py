@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import yaml
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
@@ -21,6 +22,9 @@ _PLAIN_MARKS = {OK: "+", BUSY: "~", BAD: "x", IDLE: "."}
 # Shown as the pictures that Unicode has of them; line feed and tab stay.
 _CONTROL = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}
 _CONTROL |= dict.fromkeys(range(127, 160), 0xFFFD)
+
+_GAP = 3  # between columns
+_FOLDED = 40  # narrower than this a message can hardly be read
 
 # A pipe has no width: whoever greps wants whole lines.
 _PIPE_WIDTH = 10_000
@@ -54,18 +58,46 @@ class Mark:
         marks = _PLAIN_MARKS if options.ascii_only else _MARKS
         yield Text(marks[self.health], style=STYLES[self.health], end="")
 
+    def __str__(self) -> str:
+        return _MARKS[self.health]
+
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(1, 1)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], flexible: str = "") -> Table:
-    """A table as kubectl has them; where the terminal is narrow, column `flexible` folds."""
-    result = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for column in columns:
-        result.add_column(column, no_wrap=column != flexible, overflow="fold")
-    for row in rows:
-        result.add_row(*row)
-    return result
+class FittingTable:
+    """A table as kubectl has them, for the width that there is.
+
+    flexible: the column that folds. dispensable: columns that go, in this order, where that is not enough.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[RenderableType]],
+        flexible: str,
+        dispensable: Sequence[str] = (),
+    ) -> None:
+        self._columns, self._rows = list(columns), list(rows)
+        self._flexible, self._dispensable = flexible, dispensable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown = dict(zip(self._columns, map(self._width, range(len(self._columns))), strict=True))
+        for column in self._dispensable:
+            if sum(shown.values()) + _GAP * len(shown) <= options.max_width:
+                break
+            shown.pop(column, None)
+        result = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+        for column in shown:
+            result.add_column(column, no_wrap=column != self._flexible, overflow="fold")
+        for row in self._rows:
+            result.add_row(*(cell for name, cell in zip(self._columns, row, strict=True) if name in shown))
+        yield result
+
+    def _width(self, index: int) -> int:
+        cells = [self._columns[index], *(str(row[index]) for row in self._rows)]
+        width = max(map(cell_len, cells))
+        return min(width, _FOLDED) if self._columns[index] == self._flexible else width
 
 
 def section(title: str, *content: RenderableType) -> Group:
