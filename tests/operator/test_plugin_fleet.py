@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from controllable_operator.plugin import fleet
-from controllable_operator.plugin.view import emit
+from controllable_operator.plugin.view import emit, printable
 from plugin_objects import condition, model_manifest
 from rich.console import Console
 
@@ -73,6 +73,11 @@ def test_a_stopped_model_wants_no_pods_and_is_well() -> None:
     stopped["spec"]["suspend"] = True
     (row,) = fleet.build([stopped])["models"]
     assert (row["health"], row["replicas"]["wanted"], row["wrong"]) == ("ok", 0, "")
+
+
+def test_a_message_is_shown_as_it_is() -> None:
+    odd = condition("Ready", "False", "ApiError", "webhook [red]x[/red] :boom: \x1b[2J")
+    assert "webhook [red]x[/red] :boom: ␛[2J\n" in shown([printable(model_manifest("m", odd))])
 
 
 def test_a_model_that_serves_but_has_something_wrong_is_told() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from controllable_operator.plugin.health import BAD, BUSY, IDLE, OK
+from controllable_operator.plugin.marks import BAD, BUSY, IDLE, OK
 
 
 class Advice(NamedTuple):

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from controllable_operator.kinds import MODEL, POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT, Kind
-from controllable_operator.plugin.health import BAD, IDLE, OK
+from controllable_operator.plugin.marks import BAD, IDLE, OK
 from controllable_operator.plugin.served import Served
 from controllable_operator.plugin.view import FittingTable, Mark
 

@@ -3,7 +3,8 @@
 from typing import Any, NamedTuple
 
 from controllable_operator.plugin.advice import advice, condition_health
-from controllable_operator.plugin.health import BAD, BUSY, IDLE, OK, container_health
+from controllable_operator.plugin.health import container_health
+from controllable_operator.plugin.marks import BAD, BUSY, IDLE, OK
 
 Manifest = dict[str, Any]
 

@@ -2,9 +2,10 @@
 
 from typing import Any, NamedTuple
 
-Manifest = dict[str, Any]
+from controllable_operator.plugin.advice import condition_health
+from controllable_operator.plugin.marks import BAD, BUSY, IDLE, OK
 
-OK, BUSY, BAD, IDLE = "ok", "busy", "bad", "idle"
+Manifest = dict[str, Any]
 
 # Conditions that are bad when False, and those that are bad when True, whatever the kind.
 _GOOD = ("Ready", "Available", "Accepted", "Programmed", "Established", "Healthy", "ScalingActive")
@@ -118,11 +119,10 @@ def _job(manifest: Manifest) -> Health:
 
 def _model(manifest: Manifest) -> Health:
     ready, stalled = condition(manifest, "Ready"), condition(manifest, "Stalled")
-    words = ready.get("reason") or "nothing is known yet"
-    if ready.get("status") == "True":
-        return Health(OK, words)
-    bad = stalled.get("status") == "True" or words != "Progressing"
-    return Health(BAD if ready and bad else BUSY, words)
+    if not ready:
+        return Health(BUSY, "nothing is known yet")
+    worst = BAD if stalled.get("status") == "True" else condition_health(ready)
+    return Health(worst, ready.get("reason", ""))
 
 
 def _by_conditions(manifest: Manifest) -> Health:

@@ -13,7 +13,7 @@ from controllable_operator.plugin import diagnosis, tree
 from controllable_operator.plugin import events as event_list
 from controllable_operator.plugin.connection import Connection
 from controllable_operator.plugin.errors import PluginError
-from controllable_operator.plugin.health import IDLE, OK
+from controllable_operator.plugin.marks import IDLE, OK
 from controllable_operator.plugin.models import model as find_model
 from controllable_operator.plugin.view import STYLES, FittingTable, Mark, age, section
 

@@ -7,7 +7,8 @@ from typing import Any
 from controllable_operator.kinds import Kind
 from controllable_operator.plugin.connection import METADATA_ONLY, PARALLEL, Connection
 from controllable_operator.plugin.errors import NotFound, PluginError
-from controllable_operator.plugin.health import BAD, IDLE, container_health, health
+from controllable_operator.plugin.health import container_health, health
+from controllable_operator.plugin.marks import IDLE
 from controllable_operator.plugin.served import Served, served
 
 Manifest = dict[str, Any]
@@ -90,11 +91,6 @@ def build(root: Manifest, objects: list[Manifest]) -> Manifest:
         }
 
     return node(root)
-
-
-def troubled(node: Manifest) -> bool:
-    """Whether this node, or one below it, is bad."""
-    return node["health"] == BAD or any(troubled(child) for child in node["children"])
 
 
 def _containers(pod: Manifest) -> list[Manifest]:

@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from controllable_operator.plugin.health import BAD, BUSY, IDLE, OK
+from controllable_operator.plugin.marks import BAD, BUSY, IDLE, OK
 
 STYLES = {OK: "green", BUSY: "yellow", BAD: "red", IDLE: "dim"}
 _MARKS = {OK: "✔", BUSY: "…", BAD: "✖", IDLE: "·"}
