@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from controllable_operator.kinds import OPTIONAL_CHILD_KINDS
 from controllable_operator.plugin import capabilities, complete, connection, errors
 from controllable_operator.plugin.cli import COMMANDS, main, parser
 from controllable_operator.plugin.served import parse
@@ -162,6 +163,11 @@ def test_a_capability_is_there_if_all_that_it_needs_is_served() -> None:
     assert found["custom metrics"]["available"]
     assert not found["Prometheus operator"]["available"]  # no PrometheusRule
     assert not found["ControllableModel"]["available"]
+
+
+def test_every_optional_kind_that_the_operator_knows_is_a_capability() -> None:
+    needed = {kind for capability in capabilities.CAPABILITIES for kind in capability.kinds}
+    assert {f"{kind.plural}.{kind.api_version.partition('/')[0]}" for kind in OPTIONAL_CHILD_KINDS} <= needed
 
 
 def test_gpus_are_counted_by_product() -> None:

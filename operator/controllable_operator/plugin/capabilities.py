@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from controllable_operator.kinds import MODEL, POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT, Kind
+from controllable_operator.kinds import HTTP_ROUTE, MODEL, POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT, Kind
 from controllable_operator.plugin.marks import BAD, IDLE, OK
 from controllable_operator.plugin.served import Served
 from controllable_operator.plugin.view import FittingTable, Mark
@@ -33,7 +33,7 @@ CAPABILITIES = (
         "custom metrics", (".custom.metrics.k8s.io",), "autoscaling by waiting requests, without KEDA"
     ),
     Capability("Prometheus operator", _of(POD_MONITOR, PROMETHEUS_RULE), "metrics scraped, alerts"),
-    Capability("Gateway API", ("httproutes.gateway.networking.k8s.io",), "traffic split by weight"),
+    Capability("Gateway API", _of(HTTP_ROUTE), "a canary that gets an exact share of the requests"),
     Capability(
         "DRA",
         ("resourceclaimtemplates.resource.k8s.io", "deviceclasses.resource.k8s.io"),
