@@ -1,19 +1,22 @@
 """What the cluster offers beyond Kubernetes itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controllable_operator.kinds import Kind
+from controllable_operator.placement.capabilities import Gpus
 
 
 @dataclass(frozen=True)
 class Cluster:
     """What is served, as a value.
 
-    kinds: those of `OPTIONAL_CHILD_KINDS` that are. custom_metrics: whether autoscalers get pods' metrics.
+    kinds: those of `OPTIONAL_KINDS` that are. custom_metrics: whether autoscalers get pods' metrics. gpus:
+    what accelerators there are.
     """
 
     kinds: frozenset[Kind] = frozenset()
     custom_metrics: bool = False
+    gpus: Gpus = field(default_factory=Gpus)
 
     def has(self, *kinds: Kind) -> bool:
         """Whether all of these are served."""

@@ -11,15 +11,13 @@ from collections.abc import Callable
 from controllable_operator.client import Client
 from controllable_operator.cluster import Cluster
 from controllable_operator.errors import ApiError
-from controllable_operator.kinds import OPTIONAL_CHILD_KINDS, Kind
+from controllable_operator.kinds import OPTIONAL_KINDS, Kind
 
 logger = logging.getLogger(__name__)
 
 CUSTOM_METRICS_GROUP = "custom.metrics.k8s.io"
 _CUSTOM_METRICS = (f"{CUSTOM_METRICS_GROUP}/v1beta2", f"{CUSTOM_METRICS_GROUP}/v1beta1")
-OPTIONAL_GROUPS = {kind.api_version.partition("/")[0] for kind in OPTIONAL_CHILD_KINDS} | {
-    CUSTOM_METRICS_GROUP
-}
+OPTIONAL_GROUPS = {kind.api_version.partition("/")[0] for kind in OPTIONAL_KINDS} | {CUSTOM_METRICS_GROUP}
 # The API server tells of a definition a little before (or after) it lists its kind.
 _LOOK_AFTER_SECONDS = (0.5, 2.0, 10.0)
 
@@ -32,7 +30,7 @@ def discover(client: Client, before: Cluster) -> Cluster:
     """
     served: dict[str, set[str] | None] = {}
     silent: set[str] = set()
-    for api_version in {kind.api_version for kind in OPTIONAL_CHILD_KINDS} | set(_CUSTOM_METRICS):
+    for api_version in {kind.api_version for kind in OPTIONAL_KINDS} | set(_CUSTOM_METRICS):
         try:
             served[api_version] = client.served(api_version)
         except ApiError as error:
@@ -48,7 +46,7 @@ def discover(client: Client, before: Cluster) -> Cluster:
     # A server of metrics that has none yet will have ours once the first pod is scraped.
     metrics = any(served.get(api_version) is not None for api_version in _CUSTOM_METRICS)
     metrics |= before.custom_metrics and not silent.isdisjoint(_CUSTOM_METRICS)
-    return Cluster(frozenset(filter(has, OPTIONAL_CHILD_KINDS)), metrics)
+    return Cluster(frozenset(filter(has, OPTIONAL_KINDS)), metrics)
 
 
 class Discovery:

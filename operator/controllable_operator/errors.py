@@ -19,6 +19,13 @@ class InvalidSpec(OperatorError):
     permanent = True
 
 
+class Unplaceable(OperatorError):
+    """No pod is to be made, as the GPUs that there are can't be what is asked for."""
+
+    reason = "InsufficientCapacity"
+    permanent = True
+
+
 class NameConflict(OperatorError):
     """An object that isn't ours has the name that a child needs."""
 

@@ -8,7 +8,7 @@ from controllable_operator.api import KIND as MODEL_KIND
 
 @dataclass(frozen=True)
 class Kind:
-    """A namespaced kind and where the API server has it."""
+    """A kind and where the API server has it."""
 
     api_version: str
     name: str
@@ -41,9 +41,21 @@ POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")
 PROMETHEUS_RULE = Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules")
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
-OPTIONAL_CHILD_KINDS = (POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT, HTTP_ROUTE)
+CLAIM_TEMPLATE = Kind("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates")
+OPTIONAL_CHILD_KINDS = (POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT, HTTP_ROUTE, CLAIM_TEMPLATE)
+COMPUTE_DOMAIN = Kind("resource.nvidia.com/v1beta1", "ComputeDomain", "computedomains")
+OPTIONAL_KINDS = (*OPTIONAL_CHILD_KINDS, COMPUTE_DOMAIN)
 
-WATCHED_KINDS = (MODEL, POD, *CHILD_KINDS, *OPTIONAL_CHILD_KINDS)
+# What tells of GPUs: those that there are, and those that a pod got.
+NODE = Kind("v1", "Node", "nodes")
+RESOURCE_SLICE = Kind("resource.k8s.io/v1", "ResourceSlice", "resourceslices")
+DEVICE_CLASS = Kind("resource.k8s.io/v1", "DeviceClass", "deviceclasses")
+GPU_KINDS = (NODE, RESOURCE_SLICE, DEVICE_CLASS)
+RESOURCE_CLAIM = Kind("resource.k8s.io/v1", "ResourceClaim", "resourceclaims")
+
+# Those that an API server may not serve.
+OPTIONAL_WATCHED_KINDS = (*OPTIONAL_CHILD_KINDS, RESOURCE_CLAIM, RESOURCE_SLICE, DEVICE_CLASS)
+WATCHED_KINDS = (MODEL, POD, NODE, *CHILD_KINDS, *OPTIONAL_WATCHED_KINDS)
 
 _BY_NAME = {kind.name: kind for kind in (*CHILD_KINDS, *OPTIONAL_CHILD_KINDS)}
 

@@ -3,14 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
 from controllable_operator.api import ControlStatus
 from controllable_operator.client import Client
+from controllable_operator.cluster import Cluster
 from controllable_operator.controller import Controller, Key
 from controllable_operator.discovery import Discovery, discover
 from controllable_operator.errors import ApiError
-from controllable_operator.kinds import MODEL
+from controllable_operator.gpu_inventory import GpuInventory
+from controllable_operator.kinds import COMPUTE_DOMAIN, MODEL
 from controllable_operator.leader import Elector
 from controllable_operator.measurements import Measurements, ask
 from controllable_operator.metrics import Fleet
@@ -35,13 +38,19 @@ class Operator:
         self._discovery = Discovery(partial(discover, client), self._offer_changed)
         worker = client.guarded(lambda: elector.leads) if elector else client
         self._measurements: Measurements | None = None
-        context = Context(worker, self._store, settings, lambda: self._discovery.cluster, self._measured)
+        context = Context(worker, self._store, settings, self._cluster, self._measured)
         self._controller = Controller(partial(reconcile, context), self._models)
         if settings.prometheus_url:
             self._measurements = Measurements(
                 partial(ask, settings.prometheus_url), self._controller.note_each
             )
-        self.watches = Watches(client, self._store, self._controller.note_each)
+        self._gpus = GpuInventory(
+            self._store,
+            settings.nvlink_attribute,
+            lambda: self._discovery.cluster.has(COMPUTE_DOMAIN),
+            self._controller.note_all,
+        )
+        self.watches = Watches(client, self._store, self._controller.note_each, self._gpus.note)
         self._work: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -64,6 +73,7 @@ class Operator:
         if self._measurements:
             await self._measurements.stop()
         await self.watches.stop()
+        self._gpus.stop()
         await self._discovery.stop()
 
     def definition_changed(self) -> None:
@@ -90,6 +100,7 @@ class Operator:
 
     async def _lead(self) -> None:
         await self.watches.filled()
+        self._gpus.look()
         logger.info("%d models are known", len(self._store.all(MODEL)))
         if self._elector:
             await self._elector.run(self._controller.start, self._controller.stop)
@@ -103,7 +114,11 @@ class Operator:
     def _measured(self, key: Key) -> ControlStatus | None:
         return self._measurements.of(key) if self._measurements else None
 
+    def _cluster(self) -> Cluster:
+        return replace(self._discovery.cluster, gpus=self._gpus.gpus)
+
     def _offer_changed(self) -> None:
+        self._gpus.note()
         self.watches.list_again()
         self._controller.note_all()
 

@@ -22,11 +22,14 @@ from controllable_operator.errors import (
     NameConflict,
     NotFound,
     OperatorError,
+    Unplaceable,
 )
 from controllable_operator.events import events_for, post
 from controllable_operator.kinds import CONFIG_MAP, DEPLOYMENT, MODEL, POD, REVISION
 from controllable_operator.metrics import WRITES
 from controllable_operator.monitored import monitored
+from controllable_operator.placement.placed import Placed
+from controllable_operator.placing import allocated, placed
 from controllable_operator.pods import reports
 from controllable_operator.rollout import Share, look_again_in
 from controllable_operator.scaling import scaling_status
@@ -40,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 # What trying again may mend is told once it failed so often in a row.
 _TOLD_AFTER = 3
+# Conditions of ours that are not always there.
+_ONLY_SOMETIMES = {"Stalled", "Contested", "TopologySatisfied", "FitsMemory"}
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,12 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
     error: OperatorError | None = None
     rollout = model.status.rollout
     now, clock = datetime.now(UTC), time.monotonic()
+    gpus = placed(context.store, model, cluster, context.settings)
     try:
-        standing = _standing(context, model, cluster)
+        standing = _standing(context, model, cluster, gpus)
         wanted_hash = standing.newest.hash
+        if gpus and model.spec.wanted_replicas:
+            gpus.check()
         wanted = desired(model, context.settings, cluster, standing.tracks())
         applied = apply(context.client, context.store, context.contention, model, wanted)
         afterwards = replace(standing, children=list(applied.children.values()))
@@ -107,6 +115,8 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
         further["Monitored"] = monitored(model, cluster)
         obstacle = scaling_obstacle(model, context.settings, cluster)
         further["ScalingActive"], scaling = scaling_status(model, obstacle, applied.children.values(), now)
+    if gpus:
+        further |= gpus.verdicts(allocated(context.store, model, gpus, wanted_hash))
     if disputes := context.contention.disputes((namespace, name), clock):
         further["Contested"] = (True, "FieldsReverted", "; ".join(disputes))
     status = build_status(
@@ -120,6 +130,7 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
         scaling=scaling,
         control=context.measured((namespace, name)),
         rollout=rollout,
+        placement=gpus.status() if gpus else None,
     )
     _tell(context, model, status)
     if error is not None:
@@ -132,13 +143,13 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
     return min((wait for wait in waits if wait is not None), default=None)
 
 
-def _standing(context: Context, model: ControllableModel, cluster: Cluster) -> Standing:
+def _standing(context: Context, model: ControllableModel, cluster: Cluster, gpus: Placed | None) -> Standing:
     """How the revisions of the model stand."""
     meta, spec = model.metadata, model.spec
     kinds = (DEPLOYMENT, REVISION, CONFIG_MAP)
     return Standing(
         model=model,
-        newest=newest_revision(model, context.settings),
+        newest=newest_revision(model, context.settings, gpus),
         children=[child for kind in kinds for child in context.store.owned(kind, meta.namespace, meta.name)],
         pods=context.store.owned(POD, meta.namespace, meta.name),
         share=Share(
@@ -149,7 +160,7 @@ def _standing(context: Context, model: ControllableModel, cluster: Cluster) -> S
 
 def _belongs_into_status(error: OperatorError, failures: int) -> bool:
     """Whether somebody other than the operator has to act: at once for a refusal, else if it goes on."""
-    if isinstance(error, InvalidSpec | NameConflict | Forbidden):
+    if isinstance(error, InvalidSpec | NameConflict | Forbidden | Unplaceable):
         return True
     if not isinstance(error, ApiError) or isinstance(error, NotFound):
         return False
@@ -183,6 +194,6 @@ def _tell(context: Context, model: ControllableModel, status: Status) -> None:
 
 def _ours(previous: Status, status: Status) -> Status:
     """`previous` as far as we wrote it: without the conditions that others added."""
-    types = {condition.type for condition in status.conditions or []} | {"Stalled", "Contested"}
+    types = {condition.type for condition in status.conditions or []} | _ONLY_SOMETIMES
     conditions = [condition for condition in previous.conditions or [] if condition.type in types]
     return previous.model_copy(update={"conditions": conditions})

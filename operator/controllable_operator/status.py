@@ -9,6 +9,7 @@ from controllable_operator.api import (
     Condition,
     ControllableModel,
     ControlStatus,
+    PlacementStatus,
     RolloutStatus,
     ScalingStatus,
     Status,
@@ -25,11 +26,16 @@ _STALLED_REASONS = {"ModelNotFound", "ModelLoadFailed"}
 
 _ROLLED_BACK = "RolledBack"
 
+_STATUS: dict[bool | None, Literal["True", "False", "Unknown"]] = {
+    True: "True",
+    False: "False",
+    None: "Unknown",
+}
 _OF_CHILDREN = {"ScalingActive", "Monitored"}
 
 _WITH_DIGITS = re.compile(r"[\w-]*\d[\w-]*")
 
-Verdict = tuple[bool, str, str]  # status, reason, message
+Verdict = tuple[bool | None, str, str]  # status, reason, message
 
 
 def build_status(
@@ -44,6 +50,7 @@ def build_status(
     scaling: ScalingStatus | None = None,
     control: ControlStatus | None = None,
     rollout: RolloutStatus | None = None,
+    placement: PlacementStatus | None = None,
 ) -> Status:
     """The model's status.
 
@@ -58,6 +65,7 @@ def build_status(
         scaling: what the autoscaler did, None if there is none.
         control: what was measured, None if nothing was.
         rollout: how far the newest revision got, None if that is not known.
+        placement: how the GPUs are asked for, None for a model that runs on the CPU.
 
     `observedGeneration` moves only once the generation was really reconciled, or was found to be impossible.
     """
@@ -79,6 +87,7 @@ def build_status(
         scaling=scaling,
         control=control,
         rollout=rollout,
+        placement=placement,
         conditions=[*_conditions(model, verdicts, now), *(_told_before(model, verdicts) if error else [])],
     )
 
@@ -207,7 +216,7 @@ def _conditions(model: ControllableModel, verdicts: dict[str, Verdict], now: dat
     stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     conditions = []
     for kind, (verdict, reason, message) in verdicts.items():
-        status: Literal["True", "False"] = "True" if verdict else "False"
+        status = _STATUS[verdict]
         before = previous.get(kind)
         conditions.append(
             Condition(

@@ -10,7 +10,7 @@ from typing import Any
 
 from controllable_operator.api import GROUP, KIND
 from controllable_operator.desired.common import INSTANCE_LABEL
-from controllable_operator.kinds import MODEL, POD, Kind
+from controllable_operator.kinds import GPU_KINDS, MODEL, NODE, POD, Kind
 
 Manifest = dict[str, Any]
 Key = tuple[str, str]  # namespace, name
@@ -123,7 +123,7 @@ def owner_name(metadata: dict[str, Any]) -> str | None:
 
 
 def _owner(kind: Kind, manifest: Manifest | None) -> Key | None:
-    if manifest is None:
+    if manifest is None or kind in GPU_KINDS:
         return None
     metadata = manifest["metadata"]
     name = metadata["name"] if kind == MODEL else owner_name(metadata)
@@ -131,7 +131,8 @@ def _owner(kind: Kind, manifest: Manifest | None) -> Key | None:
 
 
 def _key(manifest: Manifest) -> Key:
-    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+    # what the cluster has once, such as a node, has no namespace
+    return manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]
 
 
 def _version(manifest: Manifest) -> int:
@@ -148,6 +149,13 @@ def stripped(kind: Kind, manifest: Manifest) -> Manifest:
     result = manifest | {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata}
     if kind == POD and "spec" in manifest:
         result["spec"] = {key: value for key, value in manifest["spec"].items() if key in _READ_OF_POD_SPEC}
+    if kind == NODE:
+        # The kubelet tells every few minutes how it is, at length.
+        labels = {name: value for name, value in metadata.get("labels", {}).items() if "gpu" in name}
+        kept = {key: metadata[key] for key in ("name", "uid", "resourceVersion") if key in metadata}
+        result["metadata"], result["spec"] = kept | {"labels": labels}, {}
+        offered = manifest.get("status", {}).get("allocatable", {})
+        result["status"] = {"allocatable": {name: offered[name] for name in offered if "gpu" in name}}
     return result
 
 

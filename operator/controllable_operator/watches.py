@@ -17,7 +17,7 @@ import aiohttp
 from controllable_operator.client import Client
 from controllable_operator.desired.common import MANAGED_BY_LABEL, MANAGER
 from controllable_operator.errors import ApiError, NotFound
-from controllable_operator.kinds import MODEL, OPTIONAL_CHILD_KINDS, WATCHED_KINDS, Kind
+from controllable_operator.kinds import GPU_KINDS, MODEL, OPTIONAL_WATCHED_KINDS, WATCHED_KINDS, Kind
 from controllable_operator.metrics import API_REQUESTS
 from controllable_operator.store import Key, Manifest, Store, stripped
 
@@ -31,8 +31,8 @@ _RETRY_SECONDS = 2.0
 
 
 def selector(kind: Kind) -> str:
-    """The labels of the objects of `kind` that are watched: all models, and what is ours of the rest."""
-    return "" if kind == MODEL else f"{MANAGED_BY_LABEL}={MANAGER}"
+    """The labels of the objects of `kind` that are watched: all models and GPUs, of the rest what is ours."""
+    return "" if kind in (MODEL, *GPU_KINDS) else f"{MANAGED_BY_LABEL}={MANAGER}"
 
 
 def refill(client: Client, store: Store, kind: Kind) -> set[Key]:
@@ -49,10 +49,17 @@ class Watches:
 
     Args:
         news: called in the event loop with the models that something is news to.
+        gpus: called in the event loop when something of what tells of GPUs may have changed.
     """
 
-    def __init__(self, client: Client, store: Store, news: Callable[[Iterable[Key]], None]) -> None:
-        self._client, self._store, self._news = client, store, news
+    def __init__(
+        self,
+        client: Client,
+        store: Store,
+        news: Callable[[Iterable[Key]], None],
+        gpus: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._client, self._store, self._news, self._gpus = client, store, news, gpus
         self._by_path = {kind.path(None): kind for kind in WATCHED_KINDS}
         self._to_list = set(WATCHED_KINDS)
         self._wake = asyncio.Event()
@@ -80,6 +87,8 @@ class Watches:
         self._alive[kind] = time.monotonic()
         change = self._store.remove if event_type == "DELETED" else self._store.put
         self._news(change(kind, manifest))
+        if kind in GPU_KINDS:
+            self._gpus()
 
     def list_again(self, kinds: Iterable[Kind] = WATCHED_KINDS) -> None:
         """Something may have vanished without an event."""
@@ -96,7 +105,7 @@ class Watches:
 
         A kind of others that the cluster has no more is not watched, and not missed.
         """
-        gone = {kind.plural for kind in OPTIONAL_CHILD_KINDS if not self._store.all(kind)}
+        gone = {kind.plural for kind in OPTIONAL_WATCHED_KINDS if not self._store.all(kind)}
         return [name for name, age in self.ages().items() if age > DEAD_SECONDS and name not in gone]
 
     def tracing(self) -> aiohttp.TraceConfig:
@@ -124,6 +133,8 @@ class Watches:
                 kind = self._to_list.pop()
                 try:
                     self._news(await asyncio.to_thread(refill, self._client, self._store, kind))
+                    if kind in GPU_KINDS:
+                        self._gpus()
                 except ApiError as error:
                     logger.warning("no list of %s: %s", kind.plural, error)
                     self._to_list.add(kind)

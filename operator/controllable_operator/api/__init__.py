@@ -23,6 +23,7 @@ from controllable_operator.api.status import (
     ControlStatus,
     Decision,
     Endpoints,
+    PlacementStatus,
     ScalingStatus,
     Status,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "NetworkPolicy",
     "PathPruning",
     "Peer",
+    "PlacementStatus",
     "PodMetadata",
     "PodTemplate",
     "Policy",

@@ -92,6 +92,9 @@ def custom_resource_definition() -> dict[str, Any]:
                         _column("Model", ".spec.model.uri", "Where the weights come from"),
                         _column("Paths pruned", ".status.control.pathPruningRate", "Share, over 5 minutes"),
                         _column("P99", ".status.control.latencyP99", "Latency of requests, over 5 minutes"),
+                        _column(
+                            "Placement", ".status.placement.level", "What connects the GPUs of a replica"
+                        ),
                         _column("Age", ".metadata.creationTimestamp", "Time since creation", "date"),
                     ],
                     "schema": {"openAPIV3Schema": root},

@@ -1,6 +1,6 @@
 """Write what follows from the code: `python -m controllable_operator.api.generate [--check]`.
 
-The CRD from the typed API, and the dashboard and rules that concern more than one model.
+The CRD from the typed API, the dashboard and rules that concern more than one model, and the table of memory.
 """
 
 import argparse
@@ -15,8 +15,10 @@ from controllable_operator.api.monitoring import Slo
 from controllable_operator.desired.dashboard import dashboard
 from controllable_operator.desired.queries import MODEL_LABEL
 from controllable_operator.desired.rules import fleet_recordings
+from controllable_operator.placement.table import with_table
 
 _ROOT = Path(__file__).parents[3]
+_GPU_DOCS = _ROOT / "docs/gpu-placement.md"
 _HEADER = "# Generated from operator/controllable_operator/{} by `make generate`; edits are overwritten.\n"
 # Removing a CRD removes every model of the cluster, so the chart keeps it unless told otherwise.
 _KEEP = """metadata:
@@ -37,6 +39,7 @@ def generated_files() -> dict[Path, str]:
         _ROOT / "charts/controllable-crds/templates" / name: text.replace("metadata:\n", _KEEP, 1),
         _ROOT / "dashboards/controllable-models.json": _dashboard(),
         _ROOT / "alerts/fleet.rules.yaml": _fleet_rules(),
+        _GPU_DOCS: with_table(_GPU_DOCS.read_text()),
     }
 
 

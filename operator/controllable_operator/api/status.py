@@ -45,6 +45,23 @@ class Endpoints(ApiModel):
     metrics: str = Field(description="metrics is where Prometheus finds the metrics of one of the pods.")
 
 
+class PlacementStatus(ApiModel):
+    """How the GPUs of each replica are asked for."""
+
+    mechanism: str = Field(
+        max_length=64, description="mechanism that chooses the GPUs: DRA, DevicePlugin or ComputeDomain."
+    )
+    level: str = Field(
+        max_length=64,
+        description=(
+            "level of what connects them, if the plan comes true: NVLinkPartition, NVSwitchNode, "
+            "NVLinkClique, PCIeRoot, NUMANode or Node. The condition TopologySatisfied tells whether it did."
+        ),
+    )
+    gpus_per_replica: int = Field(ge=1, description="gpusPerReplica that are asked for.")
+    reason: str = Field(max_length=1024, description="reason for people: why this mechanism and level.")
+
+
 class Decision(ApiModel):
     """One change of the number of replicas by the autoscaler."""
 
@@ -130,6 +147,9 @@ class Status(ApiModel):
     )
     rollout: RolloutStatus | None = Field(
         default=None, description="rollout tells how far the newest revision of the pods got."
+    )
+    placement: PlacementStatus | None = Field(
+        default=None, description="placement of the GPUs; absent for a model that runs on the CPU."
     )
     conditions: list[Condition] | None = Field(
         default=None,

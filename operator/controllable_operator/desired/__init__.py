@@ -8,12 +8,14 @@ from controllable_operator.desired.autoscaler import autoscaler
 from controllable_operator.desired.config_map import config_map
 from controllable_operator.desired.deployment import canary_deployment, deployment
 from controllable_operator.desired.disruption_budget import disruption_budget
+from controllable_operator.desired.gpus import claim_templates
 from controllable_operator.desired.http_route import http_route
 from controllable_operator.desired.monitoring import monitoring
 from controllable_operator.desired.network_policy import network_policy
 from controllable_operator.desired.revision import Tracks, controller_revision, newest_revision
 from controllable_operator.desired.service import canary_service, service
 from controllable_operator.kinds import HTTP_ROUTE
+from controllable_operator.placement.placed import place
 from controllable_operator.settings import Settings
 
 Manifest = dict[str, Any]
@@ -31,7 +33,7 @@ def desired(
         InvalidSpec: no pods can be made from this spec.
     """
     if tracks is None:
-        newest = newest_revision(model, settings)
+        newest = newest_revision(model, settings, place(model, cluster.gpus, settings.nvlink_attribute))
         tracks = Tracks(newest, newest)
     guard = [network_policy(model, settings)] if model.spec.network_policy.enabled else []
     scaler = autoscaler(model, settings, cluster)
@@ -41,6 +43,7 @@ def desired(
         *(controller_revision(model, revision) for revision in tracks.revisions),
         *(config_map(model, engine) for engine in engines),
         *guard,
+        *(claim_templates(model, [revision.template for revision in tracks.revisions])),
         service(model, only_stable=routed),
         deployment(model, tracks.stable.template),
         *_canary(model, tracks, routed),

@@ -15,13 +15,17 @@ from controllable_operator.desired.common import (
     selector_labels,
 )
 from controllable_operator.desired.config_map import engine_text
+from controllable_operator.desired.gpus import annotations
 from controllable_operator.desired.pod import STARTUP_SECONDS, pod_spec
 from controllable_operator.errors import InvalidSpec
+from controllable_operator.placement.placed import Placed
 from controllable_operator.settings import Settings
 from controllable_operator.strategic_merge import merged
 
 
-def pod_template(model: ControllableModel, settings: Settings) -> dict[str, Any]:
+def pod_template(
+    model: ControllableModel, settings: Settings, placed: Placed | None = None
+) -> dict[str, Any]:
     """The pod template. Its hash stands on every pod, so that a pod tells which generation it serves.
 
     Raises:
@@ -39,9 +43,10 @@ def pod_template(model: ControllableModel, settings: Settings) -> dict[str, Any]
             "metadata": {
                 "labels": labels(model.metadata.name),
                 # The engine reads its configuration once, so a change of it has to make new pods.
-                "annotations": {ENGINE_CONFIG_HASH: content_hash(engine_text(model))},
+                "annotations": {ENGINE_CONFIG_HASH: content_hash(engine_text(model))}
+                | (annotations(placed.ask, placed.placement) if placed else {}),
             },
-            "spec": pod_spec(model, image),
+            "spec": pod_spec(model, image, placed),
         },
     )
     template["metadata"]["annotations"][TEMPLATE_HASH] = content_hash(template)

@@ -8,6 +8,8 @@ from controllable_operator.api.types import seconds
 from controllable_operator.desired.common import HTTP_PORT, selector_labels
 from controllable_operator.desired.config_map import ENGINE_FILE, MODEL_PATH, engine_text
 from controllable_operator.desired.config_map import name_of as config_map_name
+from controllable_operator.desired.gpus import with_gpus
+from controllable_operator.placement.placed import Placed
 
 FETCH, TRITON, FRONTEND = "fetch", "triton", "frontend"
 
@@ -29,10 +31,9 @@ _CONFIG_DIR = "/etc/controllable"
 _SOURCES_DIR = "/sources"
 
 
-def pod_spec(model: ControllableModel, image: str) -> dict[str, Any]:
+def pod_spec(model: ControllableModel, image: str, placed: Placed | None = None) -> dict[str, Any]:
     """The pod's spec; it may run in a namespace that enforces the `restricted` Pod Security Standard."""
     drain = math.ceil(seconds(model.spec.serving.drain_timeout))
-    gpu = model.spec.gpu.count > 0
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -58,10 +59,7 @@ def pod_spec(model: ControllableModel, image: str) -> dict[str, Any]:
         "containers": [_triton(model, image), _frontend(image)],
         "volumes": _volumes(model),
     }
-    if gpu:
-        # GPU nodes are often tainted with the name of their resource to keep other pods away.
-        spec["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    return spec
+    return with_gpus(model, spec, TRITON, placed.ask, placed.placement) if placed else spec
 
 
 def _fetch(model: ControllableModel, image: str) -> dict[str, Any]:
@@ -91,8 +89,6 @@ def _fetch(model: ControllableModel, image: str) -> dict[str, Any]:
 
 def _triton(model: ControllableModel, image: str) -> dict[str, Any]:
     resources = model.spec.serving.resources.to_json()
-    if model.spec.gpu.count:
-        resources["limits"] = resources.get("limits", {}) | {"nvidia.com/gpu": model.spec.gpu.count}
     # Triton's own READY stays true after its engine died. The frontend asks the model, and this command the
     # frontend: where there is no answer the engine lives on, as it does while it loads.
     probe = ["python3", "-m", "controllable_inference.serving.liveness", str(HTTP_PORT)]

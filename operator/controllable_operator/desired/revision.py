@@ -11,6 +11,7 @@ from controllable_operator.api import ControllableModel
 from controllable_operator.desired.common import TEMPLATE_HASH, metadata
 from controllable_operator.desired.config_map import engine_text
 from controllable_operator.desired.deployment import pod_template
+from controllable_operator.placement.placed import Placed
 from controllable_operator.settings import Settings
 
 
@@ -27,13 +28,13 @@ class Revision:
         return str(self.template["metadata"]["annotations"][TEMPLATE_HASH])
 
 
-def newest_revision(model: ControllableModel, settings: Settings) -> Revision:
+def newest_revision(model: ControllableModel, settings: Settings, placed: Placed | None = None) -> Revision:
     """The revision that the model's spec asks for.
 
     Raises:
         InvalidSpec: no pods can be made from this spec.
     """
-    return Revision(pod_template(model, settings), engine_text(model))
+    return Revision(pod_template(model, settings, placed), engine_text(model))
 
 
 def controller_revision(model: ControllableModel, revision: Revision) -> dict[str, Any]:

@@ -71,6 +71,24 @@ ADVICE: dict[str, Advice] = {
         f"the engine answered before and is silent now; it is restarted by itself, its log says why: {_LOGS}",
     ),
     "NoPods": Advice(BUSY, f"wait for the first pod; if none comes: {_PODS.replace('pods', 'deployments')}"),
+    # TopologySatisfied
+    "Satisfied": Advice(OK, "nothing: NVLink connects the GPUs of every replica"),
+    "Guaranteed": Advice(OK, "nothing: no replica starts without NVLink between its GPUs"),
+    "NotRequested": Advice(IDLE, "set spec.gpu.nvlink where a replica has several GPUs"),
+    "Fallback": Advice(
+        IDLE,
+        f"nothing, if it is fast enough; set spec.gpu.nvlink to required to have NVLink or no pod: {_EDIT}",
+    ),
+    "CliqueTooSmall": Advice(BAD, f"ask for as many GPUs as the message names, or add nodes: {_EDIT}"),
+    "MechanismUnavailable": Advice(
+        BAD, "see what there is with kubectl controllable capabilities; mend what the message names"
+    ),
+    # FitsMemory
+    "Fits": Advice(OK, "nothing"),
+    "TooLarge": Advice(
+        BAD, f"take GPUs with more memory, a smaller precision, or fewer paths or tokens: {_EDIT}"
+    ),
+    "Unknown": Advice(IDLE, "nothing: the engine tells if the model does not fit"),
     # ScalingActive
     "Active": Advice(OK, "nothing: the autoscaler sets spec.replicas"),
     "Disabled": Advice(IDLE, "nothing, unless you want it on"),

@@ -1,0 +1,131 @@
+"""The GPUs of a pod, by the plan: a claim on devices, or an extended resource and the nodes that will do."""
+
+import json
+from typing import Any
+
+from controllable_operator.api import ControllableModel
+from controllable_operator.desired.common import content_hash, labels, metadata
+from controllable_operator.kinds import CLAIM_TEMPLATE
+from controllable_operator.placement.ask import Ask
+from controllable_operator.placement.groups import DEVICE_CLASS, RESOURCE
+from controllable_operator.placement.plan import Placement
+from controllable_operator.placement.selectors import device_selectors, node_terms
+
+Manifest = dict[str, Any]
+
+# On the pods: the plan that they were made by, and what they claim.
+PLACEMENT = "serving.controllable.dev/placement"
+CLAIM = "serving.controllable.dev/gpu-claim"
+
+REQUEST, LINKED, OTHERS = "gpus", "linked", "any"
+_CLAIM_NAME = "gpus"
+
+
+def annotations(ask: Ask, placement: Placement) -> dict[str, str]:
+    """What stands on the pods about their GPUs."""
+    found = {PLACEMENT: json.dumps(placement.to_json(), sort_keys=True)}
+    if placement.mechanism == "DRA":
+        found[CLAIM] = json.dumps(device_claim(ask, placement), sort_keys=True)
+    return found
+
+
+def planned(template: Manifest) -> Placement | None:
+    """The plan that a pod or a pod template was made by."""
+    text = template["metadata"].get("annotations", {}).get(PLACEMENT)
+    return Placement.of_json(json.loads(text)) if text else None
+
+
+def device_claim(ask: Ask, placement: Placement) -> Manifest:
+    """`devices` of a ResourceClaim."""
+    if placement.fallback:
+        others = Placement("DRA", "Node", placement.gpus)
+        first = [
+            {"name": LINKED} | _request(ask, placement),
+            {"name": OTHERS} | _request(ask, others),
+        ]
+        request: Manifest = {"name": REQUEST, "firstAvailable": first}
+    else:
+        request = {"name": REQUEST, "exactly": _request(ask, placement)}
+    if not placement.attribute:
+        return {"requests": [request]}
+    of = f"{REQUEST}/{LINKED}" if placement.fallback else REQUEST
+    return {
+        "requests": [request],
+        "constraints": [{"requests": [of], "matchAttribute": placement.attribute}],
+    }
+
+
+def claim_templates(model: ControllableModel, templates: list[Manifest]) -> list[Manifest]:
+    """The ResourceClaimTemplates that these pod templates name; theirs can't be changed, so each is new."""
+    found = {}
+    for template in templates:
+        if text := template["metadata"].get("annotations", {}).get(CLAIM):
+            name = _template_name(model, text)
+            found[name] = {
+                "apiVersion": CLAIM_TEMPLATE.api_version,
+                "kind": CLAIM_TEMPLATE.name,
+                "metadata": metadata(model, name),
+                "spec": {
+                    # By them the operator sees the claims, which have their pods as owners.
+                    "metadata": {"labels": labels(model.metadata.name)},
+                    "spec": {"devices": json.loads(text)},
+                },
+            }
+    return list(found.values())
+
+
+def with_gpus(
+    model: ControllableModel, spec: Manifest, container: str, ask: Ask, placement: Placement
+) -> Manifest:
+    """The pod's spec with GPUs for one container."""
+    result = spec | {
+        # GPU nodes are often tainted with the name of their resource to keep other pods away.
+        "tolerations": [{"key": RESOURCE, "operator": "Exists", "effect": "NoSchedule"}]
+    }
+    if placement.mechanism == "DRA":
+        name = _template_name(model, annotations(ask, placement)[CLAIM])
+        result["resourceClaims"] = [{"name": _CLAIM_NAME, "resourceClaimTemplateName": name}]
+        added: Manifest = {"claims": [{"name": _CLAIM_NAME}]}
+    else:
+        added = {"limits": {RESOURCE: placement.gpus}}
+        if affinity := _affinity(ask, placement):
+            result["affinity"] = {"nodeAffinity": affinity}
+    result["containers"] = [
+        _added(item, added) if item["name"] == container else item for item in spec["containers"]
+    ]
+    return result
+
+
+def _added(container: Manifest, added: Manifest) -> Manifest:
+    resources = container["resources"]
+    if "limits" in added:
+        added = {"limits": resources.get("limits", {}) | added["limits"]}
+    return container | {"resources": resources | added}
+
+
+def _request(ask: Ask, placement: Placement) -> Manifest:
+    selectors = [{"cel": {"expression": expression}} for expression in device_selectors(ask, placement)]
+    return {
+        "deviceClassName": DEVICE_CLASS,
+        "allocationMode": "ExactCount",
+        "count": placement.gpus,
+        "selectors": selectors,
+    }
+
+
+def _affinity(ask: Ask, placement: Placement) -> Manifest:
+    must = Placement("DevicePlugin", "Node", placement.gpus) if placement.fallback else placement
+    affinity: Manifest = {}
+    if terms := node_terms(ask, must):
+        affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
+            "nodeSelectorTerms": [{"matchExpressions": term} for term in terms]
+        }
+    if placement.fallback:
+        affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
+            {"weight": 100, "preference": {"matchExpressions": term}} for term in node_terms(ask, placement)
+        ]
+    return affinity
+
+
+def _template_name(model: ControllableModel, claim: str) -> str:
+    return f"{model.metadata.name}-gpus-{content_hash(claim)[:10]}"

@@ -1,0 +1,169 @@
+"""From Nodes, ResourceSlices and DeviceClasses to `Gpus`."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kubernetes.utils.quantity import parse_quantity
+
+from controllable_operator.placement.capabilities import Devices, Gpus, GpuType, Nodes
+from controllable_operator.placement.groups import (
+    DEVICE_CLASS,
+    DRIVER,
+    NEAR,
+    PARTITIONS,
+    RESOURCE,
+    is_switched,
+)
+
+Manifest = Mapping[str, Any]
+
+_PRODUCT, _MEMORY, _FAMILY = "nvidia.com/gpu.product", "nvidia.com/gpu.memory", "nvidia.com/gpu.family"
+_CLIQUE, _SHARING = "nvidia.com/gpu.clique", "nvidia.com/gpu.sharing-strategy"
+_FAMILIES = {"ada-lovelace": "Ada Lovelace"}
+
+
+def inventory(
+    nodes: Iterable[Manifest],
+    slices: Iterable[Manifest] = (),
+    classes: Iterable[Manifest] = (),
+    attribute: str = "",
+    compute_domains: bool = False,
+) -> Gpus:
+    """What the cluster has.
+
+    Args:
+        nodes, slices, classes: as the API server has them.
+        attribute: one that the administrator says groups NVLink peers; empty for none.
+        compute_domains: whether the kind ComputeDomain is served.
+    """
+    grouping = frozenset({attribute} - {""}) | frozenset(PARTITIONS.values()) | NEAR.keys()
+    return Gpus(
+        devices=_devices(current_slices(slices), grouping),
+        nodes=_nodes(nodes),
+        device_class=any(item["metadata"]["name"] == DEVICE_CLASS for item in classes),
+        compute_domains=compute_domains,
+    )
+
+
+def current_slices(slices: Iterable[Manifest]) -> list[Manifest]:
+    """The slices of the GPU driver that are of the newest generation of their pool."""
+    ours = [item for item in slices if item["spec"]["driver"] == DRIVER]
+    newest: dict[str, int] = {}
+    for item in ours:
+        pool = item["spec"]["pool"]
+        newest[pool["name"]] = max(newest.get(pool["name"], 0), pool.get("generation", 0))
+    return [item for item in ours if item["spec"]["pool"].get("generation", 0) == newest[_pool(item)]]
+
+
+def attributes(device: Manifest) -> dict[str, Any]:
+    """A device's attributes by their full names."""
+    values = device.get("attributes") or {}
+    return {_qualified(name): next(iter(value.values()), None) for name, value in values.items()}
+
+
+def node_product(node: Manifest) -> str:
+    """The product that a node's labels tell."""
+    return str((node["metadata"].get("labels") or {}).get(_PRODUCT, ""))
+
+
+def is_switched_node(node: Manifest) -> bool:
+    """Whether any two GPUs of the node are NVLink peers."""
+    labels = node["metadata"].get("labels") or {}
+    return _is_whole(labels) and (_CLIQUE in labels or is_switched(node_product(node)))
+
+
+def _is_whole(labels: Manifest) -> bool:
+    """Whether a pod that gets a GPU of the node gets it for itself."""
+    return labels.get(_SHARING, "none") == "none"
+
+
+def _devices(slices: Iterable[Manifest], grouping: frozenset[str]) -> tuple[Devices, ...]:
+    by_node: dict[GpuType, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for item in slices:
+        spec = item["spec"]
+        for device in spec.get("devices") or []:
+            values = attributes(device)
+            if values.get(_qualified("type"), "gpu") == "gpu" and not _is_tainted(device):
+                node = device.get("nodeName") or spec.get("nodeName") or _pool(item)
+                by_node[_type(values, device)][node].append(values)
+    return tuple(
+        Devices(
+            type=kind,
+            nodes=len(found),
+            total=sum(map(len, found.values())),
+            most=max(map(len, found.values())),
+            groups=_largest_groups(found.values(), grouping),
+        )
+        for kind, found in sorted(by_node.items())
+    )
+
+
+def _largest_groups(nodes: Iterable[list[dict[str, Any]]], grouping: frozenset[str]) -> dict[str, int]:
+    largest: dict[str, int] = {}
+    for devices in nodes:
+        for attribute in grouping:
+            sizes = Counter(str(values[attribute]) for values in devices if values.get(attribute) is not None)
+            if sizes:
+                largest[attribute] = max(largest.get(attribute, 0), *sizes.values())
+    return largest
+
+
+def _type(values: Mapping[str, Any], device: Manifest) -> GpuType:
+    capacity = {_qualified(name): value for name, value in (device.get("capacity") or {}).items()}
+    memory = capacity.get(_qualified("memory"), {}).get("value", 0)
+    return GpuType(
+        str(values.get(_qualified("productName"), "")),
+        int(parse_quantity(memory)),
+        str(values.get(_qualified("architecture"), "")),
+    )
+
+
+def _is_tainted(device: Manifest) -> bool:
+    return any(taint.get("effect") in {"NoSchedule", "NoExecute"} for taint in device.get("taints") or [])
+
+
+def _nodes(nodes: Iterable[Manifest]) -> tuple[Nodes, ...]:
+    alike: dict[tuple[GpuType, bool, bool], list[tuple[int, str]]] = defaultdict(list)
+    for node in nodes:
+        amount = str(((node.get("status") or {}).get("allocatable") or {}).get(RESOURCE, "0"))
+        if amount.isdigit() and int(amount):
+            labels = node["metadata"].get("labels") or {}
+            key = _node_type(labels), is_switched_node(node), not _is_whole(labels)
+            alike[key].append((int(amount), labels.get(_CLIQUE, "")))
+    return tuple(
+        Nodes(
+            type=kind,
+            nodes=len(found),
+            total=sum(amount for amount, _ in found),
+            most=max(amount for amount, _ in found),
+            switched=switched,
+            shared=shared,
+            clique=_largest_clique(found),
+        )
+        for (kind, switched, shared), found in sorted(alike.items())
+    )
+
+
+def _largest_clique(found: Iterable[tuple[int, str]]) -> int:
+    sizes: Counter[str] = Counter()
+    for amount, clique in found:
+        sizes[clique] += amount if clique else 0
+    return max(sizes.values(), default=0)
+
+
+def _node_type(labels: Manifest) -> GpuType:
+    memory, family = str(labels.get(_MEMORY, "")), str(labels.get(_FAMILY, ""))
+    return GpuType(
+        str(labels.get(_PRODUCT, "")),
+        int(memory) * 2**20 if memory.isdigit() else 0,
+        _FAMILIES.get(family, family.capitalize()),
+    )
+
+
+def _qualified(name: str) -> str:
+    return name if "/" in name else f"{DRIVER}/{name}"
+
+
+def _pool(item: Manifest) -> str:
+    return str(item["spec"]["pool"]["name"])

@@ -1,0 +1,64 @@
+"""How a replica's GPUs are asked for: what the planner decides, and what stands on the pods."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Mechanism = Literal["DRA", "DevicePlugin", "ComputeDomain"]
+Level = Literal["NVLinkPartition", "NVSwitchNode", "NVLinkClique", "PCIeRoot", "NUMANode", "Node"]
+
+# From the closest to the loosest.
+_LEVELS: tuple[Level, ...] = (
+    "NVLinkPartition",
+    "NVSwitchNode",
+    "NVLinkClique",
+    "PCIeRoot",
+    "NUMANode",
+    "Node",
+)
+NVLINK_LEVELS = frozenset(_LEVELS[:3])
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why no pod is to be made: reason and message of the condition TopologySatisfied."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A plan for every replica of a model.
+
+    mechanism: who chooses the GPUs. level: what connects them, if the plan comes true. attribute: the one
+    that all of them share, for DRA. asked: what it was planned for. fallback: whether any GPUs will do where
+    those can't be had. reason: why this plan, for people. obstacle: why it must not be carried out.
+    """
+
+    mechanism: Mechanism
+    level: Level
+    gpus: int
+    attribute: str = ""
+    asked: str = ""
+    fallback: bool = False
+    reason: str = ""
+    obstacle: Obstacle | None = None
+
+    @property
+    def has_nvlink(self) -> bool:
+        """Whether NVLink connects the GPUs, if the plan comes true."""
+        return self.level in NVLINK_LEVELS
+
+    @property
+    def rank(self) -> int:
+        """0 is the best."""
+        return len(_LEVELS) if self.obstacle else _LEVELS.index(self.level)
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands on the pods; `of_json` reads it."""
+        return {key: value for key, value in asdict(self).items() if key not in {"reason", "obstacle"}}
+
+    @classmethod
+    def of_json(cls, document: dict[str, Any]) -> "Placement":
+        """The plan that pods were made by."""
+        return cls(**document)
