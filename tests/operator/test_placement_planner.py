@@ -1,0 +1,293 @@
+"""What is asked for by the strongest mechanism there is, and never by a weaker one than is required."""
+
+from typing import Any
+
+import pytest
+from controllable_operator.placement import Devices, Gpus, GpuType, Nodes, Placement, inventory, plan
+from controllable_operator.placement.ask import Ask
+from gpu_objects import DEVICE_CLASS, gpu_node, resource_slice
+from hypothesis import given
+from hypothesis import strategies as st
+
+PAIR = Ask(2, "required")
+LOOSE = {"PCIeRoot", "NUMANode", "Node"}
+BOARD = resource_slice(partition2=2, partition4=4, partition8=8, pcieRoot=2)
+
+
+def cluster(*slices: Any, nodes: Any = (), classes: Any = (DEVICE_CLASS,), **options: Any) -> Gpus:
+    return inventory(nodes, slices, classes, **options)
+
+
+def told(placement: Placement) -> tuple[str, str, str | None]:
+    obstacle = placement.obstacle
+    return placement.mechanism, placement.level, obstacle.reason if obstacle else None
+
+
+# --- down the table, as one thing after the other is taken away ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "attribute"),
+    [(2, "gpu.nvidia.com/partition2"), (4, "gpu.nvidia.com/partition4"), (8, "gpu.nvidia.com/partition8")],
+)
+def test_a_partition_of_exactly_that_size_is_taken(count: int, attribute: str) -> None:
+    placement = plan(Ask(count, "required"), cluster(BOARD))
+    assert told(placement) == ("DRA", "NVLinkPartition", None)
+    assert placement.attribute == attribute
+
+
+def test_the_administrators_attribute_comes_before_nvidias() -> None:
+    gpus = cluster(resource_slice(partition2=2, island=4), attribute="example.com/island")
+    assert plan(PAIR, gpus, "example.com/island").attribute == "example.com/island"
+    assert plan(Ask(3, "required"), gpus, "example.com/island").attribute == "example.com/island"
+
+
+def test_without_the_dra_api_the_labels_are_gone_by() -> None:
+    gpus = cluster(nodes=[gpu_node()], classes=())
+    assert told(plan(PAIR, gpus)) == ("DevicePlugin", "NVSwitchNode", None)
+
+
+def test_without_the_device_class_nothing_can_be_claimed() -> None:
+    gpus = cluster(BOARD, classes=())
+    placement = plan(PAIR, gpus)
+    assert told(placement) == ("DevicePlugin", "Node", "MechanismUnavailable")
+    assert placement.obstacle
+    assert "DeviceClass gpu.nvidia.com is missing" in placement.obstacle.message
+
+
+def test_without_the_driver_the_labels_are_gone_by() -> None:
+    assert told(plan(PAIR, cluster(nodes=[gpu_node()]))) == ("DevicePlugin", "NVSwitchNode", None)
+
+
+def test_without_the_labels_nothing_can_be_promised() -> None:
+    placement = plan(PAIR, cluster(nodes=[gpu_node(product="")]))
+    assert told(placement) == ("DevicePlugin", "Node", "MechanismUnavailable")
+    assert placement.obstacle
+    assert "install GPU Feature Discovery" in placement.obstacle.message
+
+
+def test_without_groups_devices_of_a_switched_product_are_claimed() -> None:
+    assert told(plan(PAIR, cluster(resource_slice()))) == ("DRA", "NVSwitchNode", None)
+
+
+def test_gpus_near_each_other_are_not_required_nvlink_but_may_be_preferred() -> None:
+    gpus = cluster(resource_slice(product="NVIDIA L40S", pcieRoot=2, numaNode=4))
+    assert told(plan(PAIR, gpus)) == ("DevicePlugin", "Node", "MechanismUnavailable")
+    near = plan(Ask(2, "preferred"), gpus)
+    assert told(near) == ("DRA", "PCIeRoot", None)
+    assert near.fallback
+    assert told(plan(Ask(4, "preferred"), gpus)) == ("DRA", "NUMANode", None)
+    assert told(plan(Ask(8, "preferred"), gpus)) == ("DRA", "Node", None)
+
+
+def test_preferred_goes_down_to_the_plain_device_plugin() -> None:
+    placement = plan(Ask(2, "preferred"), cluster(nodes=[gpu_node(product="")]))
+    assert told(placement) == ("DevicePlugin", "Node", None)
+
+
+def test_a_clique_label_makes_any_product_a_switched_one() -> None:
+    gpus = cluster(nodes=[gpu_node(product="NVIDIA-GB999", clique="c1.0")])
+    assert told(plan(PAIR, gpus)) == ("DevicePlugin", "NVSwitchNode", None)
+
+
+@pytest.mark.parametrize("domains", [True, False])
+def test_a_clique_over_several_nodes_is_seen_but_a_replica_is_one_pod(domains: bool) -> None:
+    nodes = [gpu_node(f"node-{i}", 4, "NVIDIA-GB200", "189471", "c1.0") for i in range(18)]
+    gpus = cluster(nodes=nodes, compute_domains=domains)
+    placement = plan(Ask(8, "required"), gpus)
+    mechanism = "ComputeDomain" if domains else "DevicePlugin"
+    assert told(placement) == (mechanism, "NVLinkClique", "MechanismUnavailable")
+    assert placement.obstacle
+    for part in ("8 GPUs", "a clique has 72", "ask for 4 or fewer"):
+        assert part in placement.obstacle.message
+    assert told(plan(Ask(4, "required"), gpus)) == ("DevicePlugin", "NVSwitchNode", None)
+
+
+def test_one_gpu_without_nvlink_comes_from_whoever_has_it() -> None:
+    assert told(plan(Ask(1), cluster(nodes=[gpu_node()]))) == ("DevicePlugin", "Node", None)
+    assert told(plan(Ask(1), cluster(BOARD))) == ("DRA", "Node", None)
+    assert told(plan(Ask(1), Gpus())) == ("DevicePlugin", "Node", None)
+
+
+# --- what can't be had: with what is asked, and what is there -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "gpus",
+    [
+        cluster(resource_slice(partition2=2)),
+        cluster(nodes=[gpu_node(gpus=2), gpu_node("node-2", gpus=2)]),
+        cluster(nodes=[gpu_node(f"node-{i}", 1, "NVIDIA-GB200", clique="c1.0") for i in range(2)]),
+    ],
+)
+def test_a_group_too_small_is_told_with_both_numbers(gpus: Gpus) -> None:
+    obstacle = plan(Ask(6, "required"), gpus).obstacle
+    assert obstacle
+    assert obstacle.reason == "CliqueTooSmall"
+    assert obstacle.message.startswith("6 GPUs that NVLink connects are asked for, and the largest")
+    assert "connects has 2" in obstacle.message
+    assert "ask for fewer GPUs, or add nodes" in obstacle.message
+
+
+def test_part_of_a_partition_is_not_to_be_had() -> None:
+    obstacle = plan(Ask(3, "required"), cluster(BOARD)).obstacle
+    assert obstacle
+    assert obstacle.reason == "MechanismUnavailable"
+    assert obstacle.message.startswith("3 GPUs")
+    assert "have 2 or 4 or 8" in obstacle.message
+
+
+@pytest.mark.parametrize("nvlink", ["required", "preferred"])
+def test_a_product_that_nobody_has_is_told_with_those_there_are(nvlink: str) -> None:
+    reason = plan(Ask(2, nvlink, product="B200"), cluster(BOARD)).reason
+    assert reason.startswith("2 GPUs that are B200 are asked for, and 0 are there")
+    assert "8 x NVIDIA H100 80GB HBM3" in reason
+    assert "change spec.gpu.product" in reason
+
+
+def test_memory_that_no_gpu_has_is_told_with_what_there_is() -> None:
+    gib = 2**30
+    reason = plan(Ask(2, "required", memory=100 * gib), cluster(BOARD)).reason
+    assert reason.startswith("2 GPUs that have 100.0 GiB are asked for, and 0 are there")
+    reason = plan(Ask(2, "required", need=120 * gib), cluster(BOARD)).reason
+    assert "120.0 GiB that the model needs" in reason
+    assert "smaller precision" in reason
+
+
+def test_an_architecture_that_nobody_has_is_told() -> None:
+    reason = plan(Ask(2, "required", architecture="Volta"), cluster(BOARD)).reason
+    assert "architecture Volta" in reason
+    assert "change spec.gpu.architecture" in reason
+
+
+def test_more_gpus_than_any_node_has_are_told_where_they_are_only_preferred() -> None:
+    placement = plan(Ask(16, "preferred"), cluster(nodes=[gpu_node(product="")]))
+    assert placement.obstacle is None
+    assert placement.reason.startswith("16 GPUs on one node are asked for, and no node has more than 8")
+
+
+def test_a_cluster_without_gpus_says_so() -> None:
+    obstacle = plan(PAIR, Gpus()).obstacle
+    assert obstacle
+    assert "0 are known to be: no node has GPUs" in obstacle.message
+
+
+# --- what is counted ----------------------------------------------------------------------------------------
+
+
+def test_a_product_is_the_same_however_it_is_written() -> None:
+    for name in ("H100-80GB-HBM3", "nvidia-h100-80gb-hbm3", "NVIDIA H100 80GB HBM3"):
+        assert plan(Ask(2, "required", product=name), cluster(BOARD)).obstacle is None
+
+
+def test_only_the_newest_generation_of_a_pool_counts() -> None:
+    gpus = cluster(BOARD, resource_slice(gpus=2, generation=2, partition2=2))
+    assert [item.total for item in gpus.devices] == [2]
+
+
+def test_slices_of_one_instance_and_tainted_devices_do_not_count() -> None:
+    board = resource_slice(gpus=4)
+    board["spec"]["devices"][0]["attributes"]["type"] = {"string": "mig"}
+    board["spec"]["devices"][1]["taints"] = [{"key": "broken", "effect": "NoExecute"}]
+    assert [item.total for item in cluster(board).devices] == [2]
+
+
+def test_groups_do_not_reach_beyond_a_node() -> None:
+    gpus = cluster(resource_slice(gpus=2, partition4=4), resource_slice("node-2", gpus=2, partition4=4))
+    assert gpus.devices[0].groups == {"gpu.nvidia.com/partition4": 2}
+
+
+def test_shared_gpus_are_not_taken_for_several() -> None:
+    gpus = cluster(nodes=[gpu_node(sharing="time-slicing")])
+    assert plan(PAIR, gpus).obstacle is not None
+    assert told(plan(Ask(1), gpus)) == ("DevicePlugin", "Node", None)
+
+
+def test_what_is_there_can_be_told_to_people_and_machines() -> None:
+    gpus = cluster(BOARD, nodes=[gpu_node("node-2", clique="c.0")])
+    assert gpus.told().startswith("8 x NVIDIA H100 80GB HBM3 on 1 nodes by DRA (groups by gpu.nvidia.com/")
+    assert gpus.told().endswith("8 x NVIDIA-H100-80GB-HBM3 on 1 nodes by the device plugin (NVSwitch)")
+    assert gpus.to_json()["nodes"][0]["switched"] is True
+    assert Gpus().told() == "no GPUs"
+
+
+# --- whatever there is --------------------------------------------------------------------------------------
+
+ATTRIBUTES = (*(f"gpu.nvidia.com/partition{n}" for n in (2, 4, 8)), "resource.kubernetes.io/pcieRoot")
+types = st.builds(
+    GpuType,
+    product=st.sampled_from(["NVIDIA H100 80GB HBM3", "NVIDIA L40S", ""]),
+    memory=st.sampled_from([0, 40 * 2**30, 80 * 2**30]),
+    architecture=st.sampled_from(["Hopper", ""]),
+)
+sizes = st.integers(1, 8)
+devices = st.builds(
+    Devices,
+    type=types,
+    nodes=sizes,
+    total=sizes,
+    most=sizes,
+    groups=st.dictionaries(st.sampled_from(ATTRIBUTES), sizes, max_size=4),
+)
+nodes = st.builds(
+    Nodes,
+    type=types,
+    nodes=sizes,
+    total=sizes,
+    most=sizes,
+    switched=st.booleans(),
+    shared=st.booleans(),
+    clique=st.integers(0, 72),
+)
+clusters = st.builds(
+    Gpus,
+    devices=st.lists(devices, max_size=3).map(tuple),
+    nodes=st.lists(nodes, max_size=3).map(tuple),
+    device_class=st.booleans(),
+    compute_domains=st.booleans(),
+)
+asks = st.builds(
+    Ask,
+    count=st.integers(2, 16),
+    nvlink=st.sampled_from(["required", "preferred"]),
+    product=st.sampled_from(["", "H100-80GB-HBM3"]),
+    memory=st.sampled_from([0, 60 * 2**30]),
+    need=st.sampled_from([0, 70 * 2**30]),
+)
+
+
+@given(asks, clusters)
+def test_a_required_plan_never_lets_gpus_be_split(ask: Ask, gpus: Gpus) -> None:
+    placement = plan(ask, gpus)
+    if ask.nvlink != "required" or placement.obstacle:
+        return
+    assert placement.level not in LOOSE
+    assert not placement.fallback
+    if placement.level == "NVLinkPartition":
+        assert any(item.groups.get(placement.attribute, 0) >= ask.count for item in gpus.claimable)
+    else:
+        whole = [item for item in gpus.nodes if item.switched and not item.shared]
+        switched = [item for item in gpus.claimable if "H100" in item.type.product]
+        offered: list[Devices | Nodes] = [*whole, *switched]
+        assert any(item.most >= ask.count and ask.met_by(item.type) for item in offered)
+
+
+@given(asks, clusters)
+def test_preferred_always_has_a_plan_and_is_as_good_as_required(ask: Ask, gpus: Gpus) -> None:
+    preferred = plan(Ask(ask.count, "preferred", ask.product, ask.memory), gpus)
+    required = plan(Ask(ask.count, "required", ask.product, ask.memory), gpus)
+    assert preferred.obstacle is None
+    assert preferred.has_nvlink == (required.obstacle is None)
+
+
+@given(asks, clusters)
+def test_a_plan_comes_back_from_the_pods_that_it_stands_on(ask: Ask, gpus: Gpus) -> None:
+    placement = plan(ask, gpus)
+    again = Placement.of_json(placement.to_json())
+    assert again.to_json() == placement.to_json()
+
+
+@given(asks, clusters)
+def test_every_obstacle_names_what_is_asked_for(ask: Ask, gpus: Gpus) -> None:
+    obstacle = plan(ask, gpus).obstacle
+    assert obstacle is None or obstacle.message.startswith(f"{ask.count} GPUs")

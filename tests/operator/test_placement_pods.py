@@ -1,0 +1,285 @@
+"""What the plan makes of pods: claims, limits, affinity, and when no pods are to be made."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from controllable_operator.api import ControllableModel
+from controllable_operator.cluster import Cluster
+from controllable_operator.desired import desired
+from controllable_operator.desired.gpus import claim_templates, planned
+from controllable_operator.errors import Unplaceable
+from controllable_operator.placement import Gpus, inventory
+from controllable_operator.placement.allocated import Allocated, by_claims, by_nodes
+from controllable_operator.placement.placed import Placed, place
+from controllable_operator.placement.verdicts import topology_satisfied
+from controllable_operator.settings import Settings
+from gpu_objects import DEVICE_CLASS, claim, gpu_node, resource_slice
+
+MakeModel = Callable[..., ControllableModel]
+BOARD = resource_slice(partition2=2)
+BY_DRA = inventory([], [BOARD], [DEVICE_CLASS])
+BY_LABELS = inventory([gpu_node()])
+PAIR = {"count": 2, "nvlink": "required"}
+CUBE = {"count": 2, "nvlink": "preferred"}
+
+
+@pytest.fixture
+def children(make_model: MakeModel, settings: Settings) -> Callable[..., dict[str, Any]]:
+    def build(gpus: Gpus = BY_DRA, **gpu: Any) -> dict[str, Any]:
+        made = desired(make_model(gpu=gpu), settings, Cluster(gpus=gpus))
+        return {child["kind"]: child for child in made}
+
+    return build
+
+
+def pod(found: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = found["Deployment"]["spec"]["template"]["spec"]
+    return spec
+
+
+def engine(found: dict[str, Any]) -> dict[str, Any]:
+    return next(item for item in pod(found)["containers"] if item["name"] == "triton")
+
+
+def placed(model: ControllableModel, gpus: Gpus, **more: Any) -> Placed:
+    found = place(model, gpus, **more)
+    assert found
+    return found
+
+
+# --- DRA ----------------------------------------------------------------------------------------------------
+
+
+def test_a_required_group_is_a_claim_on_gpus_that_share_the_attribute(children: Any) -> None:
+    found = children(**PAIR)
+    devices = found["ResourceClaimTemplate"]["spec"]["spec"]["devices"]
+    assert devices["constraints"] == [{"requests": ["gpus"], "matchAttribute": "gpu.nvidia.com/partition2"}]
+    (request,) = devices["requests"]
+    assert request["exactly"] == {
+        "deviceClassName": "gpu.nvidia.com",
+        "allocationMode": "ExactCount",
+        "count": 2,
+        "selectors": [],
+    }
+
+
+def test_the_pod_names_the_template_and_its_engine_the_claim(children: Any) -> None:
+    found = children(**PAIR)
+    name = found["ResourceClaimTemplate"]["metadata"]["name"]
+    assert pod(found)["resourceClaims"] == [{"name": "gpus", "resourceClaimTemplateName": name}]
+    assert engine(found)["resources"]["claims"] == [{"name": "gpus"}]
+    assert "nvidia.com/gpu" not in engine(found)["resources"].get("limits", {})
+    assert "affinity" not in pod(found)
+
+
+def test_preferred_asks_for_the_group_first_and_for_any_gpus_else(children: Any) -> None:
+    devices = children(**CUBE)["ResourceClaimTemplate"]["spec"]["spec"]["devices"]
+    first, other = devices["requests"][0]["firstAvailable"]
+    assert (first["name"], other["name"]) == ("linked", "any")
+    assert first["count"] == other["count"] == 2
+    assert devices["constraints"][0]["requests"] == ["gpus/linked"]
+
+
+def test_product_memory_and_architecture_are_selectors_that_look_before_they_ask(children: Any) -> None:
+    found = children(**PAIR, product="H100-80GB-HBM3", memory="80Gi", architecture="Hopper")
+    request = found["ResourceClaimTemplate"]["spec"]["spec"]["devices"]["requests"][0]["exactly"]
+    product, architecture, memory = [item["cel"]["expression"] for item in request["selectors"]]
+    assert product.startswith('"productName" in device.attributes["gpu.nvidia.com"] && ')
+    assert product.endswith('.productName.matches("(?i)^(nvidia[ -])?(h100[ -]80gb[ -]hbm3)$")')
+    assert architecture.endswith('.architecture == "Hopper"')
+    assert memory.startswith('"memory" in device.capacity["gpu.nvidia.com"] && ')
+
+
+def test_gpus_that_are_sold_as_80_gb_are_had_by_80_gi(make_model: MakeModel) -> None:
+    model = make_model(gpu=PAIR | {"memory": "80Gi"})
+    assert placed(model, BY_DRA).placement.obstacle is None
+
+
+def test_another_claim_is_another_template_as_theirs_can_not_be_changed(children: Any) -> None:
+    names = {children(**gpu)["ResourceClaimTemplate"]["metadata"]["name"] for gpu in (PAIR, CUBE)}
+    assert len(names) == 2
+
+
+def test_an_older_revision_keeps_its_template(make_model: MakeModel, settings: Settings) -> None:
+    model = make_model(gpu=PAIR)
+    found = {child["kind"]: child for child in desired(model, settings, Cluster(gpus=BY_DRA))}
+    template = found["Deployment"]["spec"]["template"]
+    changed = make_model(gpu=CUBE)
+    assert claim_templates(changed, [template])[0]["spec"] == found["ResourceClaimTemplate"]["spec"]
+
+
+def test_claims_carry_the_labels_by_which_the_operator_sees_them(children: Any) -> None:
+    spec = children(**PAIR)["ResourceClaimTemplate"]["spec"]
+    assert spec["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "controllable-operator"
+
+
+def test_whole_boards_by_dra_leave_out_partitioned_ones(children: Any) -> None:
+    found = children(inventory([], [resource_slice()], [DEVICE_CLASS]), **PAIR)
+    request = found["ResourceClaimTemplate"]["spec"]["spec"]["devices"]["requests"][0]["exactly"]
+    product, whole = [item["cel"]["expression"] for item in request["selectors"]]
+    assert "a100[ -]sxm4[ -]80gb" in product
+    assert whole.startswith('!("partition2" in ')
+
+
+# --- the device plugin --------------------------------------------------------------------------------------
+
+
+def test_whole_boards_by_labels_are_limits_and_affinity_to_products_or_cliques(children: Any) -> None:
+    found = children(BY_LABELS, **PAIR)
+    assert "ResourceClaimTemplate" not in found
+    assert engine(found)["resources"]["limits"] == {"nvidia.com/gpu": 2}
+    must = pod(found)["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    products, cliques = [term["matchExpressions"] for term in must["nodeSelectorTerms"]]
+    assert "NVIDIA-H100-80GB-HBM3" in products[0]["values"]
+    assert cliques == [{"key": "nvidia.com/gpu.clique", "operator": "Exists"}]
+
+
+def test_preferred_boards_are_a_wish_of_the_pod(children: Any) -> None:
+    affinity = pod(children(BY_LABELS, **CUBE))["affinity"]["nodeAffinity"]
+    assert affinity.keys() == {"preferredDuringSchedulingIgnoredDuringExecution"}
+
+
+def test_a_product_and_its_memory_are_node_labels(children: Any) -> None:
+    found = children(BY_LABELS, count=1, product="H100-80GB-HBM3", memory="80Gi")
+    must = pod(found)["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = must["nodeSelectorTerms"]
+    product, memory = term["matchExpressions"]
+    assert product["values"] == ["H100-80GB-HBM3", "NVIDIA-H100-80GB-HBM3"]
+    assert memory["operator"] == "Gt"
+    assert int(memory["values"][0]) < 81559
+
+
+def test_what_a_known_model_needs_is_asked_of_nodes_that_tell_their_memory(
+    make_model: MakeModel, settings: Settings
+) -> None:
+    model = make_model("hf://Qwen/Qwen2.5-7B", gpu={"count": 1})
+    made = {child["kind"]: child for child in desired(model, settings, Cluster(gpus=BY_LABELS))}
+    must = pod(made)["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    enough, untold = [term["matchExpressions"][0] for term in must["nodeSelectorTerms"]]
+    assert (enough["operator"], untold["operator"]) == ("Gt", "DoesNotExist")
+
+
+def test_a_node_more_changes_no_pod(children: Any) -> None:
+    more = inventory([gpu_node(), gpu_node("node-2", 4, "NVIDIA-A100-SXM4-80GB", "81920")])
+    assert pod(children(BY_LABELS, **PAIR)) == pod(children(more, **PAIR))
+
+
+def test_a_model_on_the_cpu_has_nothing_of_all_this(children: Any) -> None:
+    found = children(count=0)
+    assert "tolerations" not in pod(found)
+    assert planned(found["Deployment"]["spec"]["template"]) is None
+
+
+# --- what is there changes ----------------------------------------------------------------------------------
+
+
+def test_pods_that_serve_keep_their_plan_while_the_driver_is_away(make_model: MakeModel) -> None:
+    model = make_model(gpu=PAIR)
+    before = placed(model, BY_DRA).placement
+    kept = placed(model, Gpus(), before=[before], serving=True)
+    assert kept.placement.to_json() == before.to_json()
+    kept.check()
+
+
+def test_without_a_pod_that_serves_the_plan_is_made_anew(make_model: MakeModel) -> None:
+    model = make_model(gpu=PAIR)
+    before = placed(model, BY_DRA).placement
+    with pytest.raises(Unplaceable, match=r"^spec\.gpu: 2 GPUs that NVLink connects are asked for"):
+        placed(model, Gpus(), before=[before], serving=False).check()
+
+
+def test_pods_of_another_ask_keep_nothing(make_model: MakeModel) -> None:
+    before = placed(make_model(gpu=CUBE), BY_DRA).placement
+    found = placed(make_model(gpu=PAIR), Gpus(), before=[before], serving=True)
+    assert found.placement.obstacle is not None
+
+
+def test_a_better_plan_is_taken_even_from_pods_that_serve(make_model: MakeModel) -> None:
+    model = make_model(gpu=CUBE)
+    plain = inventory([gpu_node(product="")])
+    before = placed(model, plain).placement
+    assert placed(model, BY_DRA, before=[before], serving=True).placement.level == "NVLinkPartition"
+
+
+def test_the_plan_stands_on_the_pods(children: Any) -> None:
+    template = children(**PAIR)["Deployment"]["spec"]["template"]
+    document = json.loads(template["metadata"]["annotations"]["serving.controllable.dev/placement"])
+    assert document["level"] == "NVLinkPartition"
+    found = planned(template)
+    assert found
+    assert found.attribute == "gpu.nvidia.com/partition2"
+
+
+def test_too_large_a_model_gets_no_pod_and_is_told_the_sum(make_model: MakeModel) -> None:
+    model = make_model("hf://meta-llama/Llama-3.3-70B-Instruct", gpu={"count": 1})
+    found = placed(model, BY_LABELS)
+    satisfied, reason, message = found.verdicts([])["FitsMemory"]
+    assert (satisfied, reason) == (False, "TooLarge")
+    assert message.startswith("weights 131.4 (bfloat16) + KV 10.0 (16 paths of 2048 tokens) + ")
+    assert "of 79.6 GiB" in message
+    with pytest.raises(Unplaceable, match=r"weights 131\.4"):
+        found.check()
+
+
+# --- what was had -------------------------------------------------------------------------------------------
+
+
+def test_a_claim_whose_gpus_share_the_attribute_is_linked(make_model: MakeModel) -> None:
+    found = placed(make_model(gpu=CUBE), BY_DRA).placement
+    claims = [claim("b", ["gpu-1", "gpu-2"], request="gpus/any"), claim("a", ["gpu-2", "gpu-3"])]
+    assert by_claims(found, claims, [BOARD]) == [Allocated("a", 2, True), Allocated("b", 2, False)]
+
+
+@pytest.mark.parametrize("board", [resource_slice(), resource_slice("node-2", partition2=2)])
+def test_an_attribute_that_no_gpu_has_is_no_group(make_model: MakeModel, board: Any) -> None:
+    found = placed(make_model(gpu=PAIR), BY_DRA).placement
+    assert by_claims(found, [claim("a", ["gpu-2", "gpu-3"])], [board]) == [Allocated("a", 2, False)]
+
+
+def test_a_claim_that_waits_is_not_told(make_model: MakeModel) -> None:
+    found = placed(make_model(gpu=PAIR), BY_DRA).placement
+    assert by_claims(found, [{"metadata": {"name": "c"}, "status": {}}], [BOARD]) == []
+
+
+def test_whole_boards_by_dra_are_read_back_by_product(make_model: MakeModel) -> None:
+    found = placed(make_model(gpu=PAIR), inventory([], [resource_slice()], [DEVICE_CLASS])).placement
+    pairs = [claim("a", ["gpu-1", "gpu-2"])]
+    assert by_claims(found, pairs, [resource_slice()]) == [Allocated("a", 2, True)]
+    assert by_claims(found, pairs, [BOARD]) == [Allocated("a", 2, False)]
+
+
+def test_pods_of_the_device_plugin_are_judged_by_their_node() -> None:
+    pods = [
+        {"metadata": {"name": "a"}, "spec": {"nodeName": "node-1"}},
+        {"metadata": {"name": "b"}, "spec": {"nodeName": "node-2"}},
+        {"metadata": {"name": "c"}, "spec": {}},
+    ]
+    nodes = [gpu_node(), gpu_node("node-2", product="NVIDIA-L40S")]
+    assert by_nodes(pods, nodes, 2) == [Allocated("a", 2, True), Allocated("b", 2, False)]
+
+
+def test_the_condition_goes_by_what_was_had_not_by_what_was_planned(make_model: MakeModel) -> None:
+    preferred = placed(make_model(gpu=CUBE), BY_DRA).placement
+    assert topology_satisfied("preferred", preferred, [])[:2] == (None, "Pending")
+    had, missed = Allocated("a", 2, True), Allocated("b", 2, False)
+    satisfied, reason, message = topology_satisfied("preferred", preferred, [had])
+    assert (satisfied, reason) == (True, "Satisfied")
+    assert "DRA, level NVLinkPartition" in message
+    satisfied, reason, message = topology_satisfied("preferred", preferred, [had, missed])
+    assert (satisfied, reason) == (False, "Fallback")
+    assert message.startswith("1 of 2 replicas are without NVLink (b)")
+    required = replace(preferred, fallback=False)
+    assert topology_satisfied("required", required, [])[:2] == (True, "Guaranteed")
+    assert topology_satisfied("none", required, [])[:2] == (False, "NotRequested")
+
+
+def test_status_tells_mechanism_level_and_reason(make_model: MakeModel) -> None:
+    assert placed(make_model(gpu=PAIR), BY_DRA).status().to_json() == {
+        "mechanism": "DRA",
+        "level": "NVLinkPartition",
+        "gpusPerReplica": 2,
+        "reason": "the DRA driver groups NVLink peers by gpu.nvidia.com/partition2",
+    }
