@@ -1,7 +1,9 @@
 """The command line: help that teaches, errors in one line, a way to the cluster that says what it lacks."""
 
 import json
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,27 @@ def test_an_api_server_that_is_away_is_named(tmp_path: Path, capsys: pytest.Capt
     told = capsys.readouterr().err
     assert told.startswith("error: the API server at http://127.0.0.1:1 does not answer")
     assert told.count("\n") == 1
+
+
+class _LoginPage(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>log in</html>")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_a_login_page_is_not_taken_for_an_api_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), _LoginPage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        path = kubeconfig(tmp_path, f"http://127.0.0.1:{server.server_port}")
+        assert main(["fleet", "--kubeconfig", path]) == 1
+        server.shutdown()
+    assert "is there a proxy or a login page in between?" in capsys.readouterr().err
 
 
 def test_the_namespace_is_the_contexts(tmp_path: Path) -> None:

@@ -246,6 +246,15 @@ def test_what_a_person_sees_of_a_crashing_model(crashing: Owned) -> None:
     assert without_hashes(text(status.render(look(fake), NOW))) == SNAPSHOT
 
 
+def test_without_unicode_the_marks_are_letters(crashing: Owned) -> None:
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding="ascii", errors="replace")
+    emit(status.render(look(FakeConnection(crashing.all)), NOW), stream)
+    lines = written.getvalue().decode("ascii").splitlines()
+    assert lines[2] == "x ControllableModel/nano  PodsNotReady  60m"
+    assert lines[3] == "+-- ~ Deployment/nano  0/1 ready  60m"
+
+
 def test_parts_of_the_status_without_a_view_of_their_own_are_shown(serving: Owned) -> None:
     serving.model["status"] |= {
         "rollout": {"strategy": "Canary", "weight": 10, "since": "2026-01-01T11:57:00Z"},

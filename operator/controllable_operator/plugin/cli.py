@@ -1,6 +1,7 @@
 """`kubectl controllable`: the command line."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -124,6 +125,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode is no reason to fail
     options = parser().parse_args(arguments)
     if getattr(options, "watch", False) and options.output != "table":
         parser().error("--watch shows a table; for machines: kubectl get cmodel --watch -o json")

@@ -79,7 +79,14 @@ class Connection:
         Raises:
             PluginError: what came instead.
         """
-        document: Document = json.loads(self._fetch(path, accept, query))
+        content = self._fetch(path, accept, query)
+        try:
+            document: Document = json.loads(content)
+        except ValueError as error:
+            raise Refused(
+                f"{self._configuration.host} answers, but not as an API server would ({error}); "
+                "is there a proxy or a login page in between?"
+            ) from error
         return document
 
     def text(self, path: str, **query: str) -> str:
