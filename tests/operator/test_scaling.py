@@ -27,8 +27,8 @@ def in_state(model: ControllableModel, **status: Any) -> ControllableModel:
     return model.model_copy(update={"status": Status.model_validate(status)})
 
 
-def ready(model: ControllableModel, verdict: str = "True") -> ControllableModel:
-    condition = {"type": "Ready", "status": verdict, "observedGeneration": 1, "reason": "R", "message": ""}
+def with_true(model: ControllableModel, kind: str) -> ControllableModel:
+    condition = {"type": kind, "status": "True", "observedGeneration": 1, "reason": "R", "message": ""}
     return in_state(model, conditions=[condition | {"lastTransitionTime": "2026-01-01T00:00:00Z"}])
 
 
@@ -150,7 +150,9 @@ def test_a_model_that_may_be_stopped_is_idle_only_while_nothing_is_in_flight(mak
 def test_a_model_that_comes_up_is_not_stopped_before_it_is_ready(make_model: MakeModel) -> None:
     model = make_model(replicas=1, scaling=AUTO | {"minReplicas": 0})
     assert built(model, KEDA)["spec"]["minReplicaCount"] == 1
-    assert built(ready(model), KEDA)["spec"]["minReplicaCount"] == 0
+    assert built(with_true(model, "ModelLoaded"), KEDA)["spec"]["minReplicaCount"] == 0
+    # Ready it was as well while it had no pods on purpose.
+    assert built(with_true(model, "Ready"), KEDA)["spec"]["minReplicaCount"] == 1
     stopped = make_model(replicas=0, scaling=AUTO | {"minReplicas": 0})
     assert built(stopped, KEDA)["spec"]["minReplicaCount"] == 0
 

@@ -108,7 +108,7 @@ def _scaled_object(model: ControllableModel, prometheus_url: str) -> dict[str, A
 
 def _keda_minimum(model: ControllableModel) -> int:
     # KEDA takes a model that was started by hand for idle at once, and loading takes longer than it waits.
-    coming_up = model.spec.replicas > 0 and not model.status.is_true("Ready")
+    coming_up = model.spec.replicas > 0 and not model.status.is_true("ModelLoaded")
     return max(model.spec.scaling.min_replicas, 1) if coming_up else model.spec.scaling.min_replicas
 
 
