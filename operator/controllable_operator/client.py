@@ -1,6 +1,7 @@
 """The few calls that the operator makes to the API server. Everything goes in and out as plain dicts."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
@@ -141,7 +142,7 @@ class Client:
                 method,
                 f"{path}?{urlencode(query)}" if query else path,
                 header_params={"Accept": "application/json", "Content-Type": content_type},
-                body=body,
+                body=_yaml(body) if verb == "apply" else body,
                 auth_settings=["BearerToken"],
             )
             response = self._api.call_api(*request, _request_timeout=_TIMEOUT)
@@ -173,6 +174,15 @@ def _parsed(content: bytes, subject: str) -> Manifest:
     except ValueError as error:  # cut off by something on the way
         raise ApiError(f"{subject}: the API server's answer is no JSON: {error}") from error
     return result
+
+
+# Text beyond \uffff (an emoji in a label) as JSON escapes it.
+_SURROGATE_PAIR = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
+
+
+def _yaml(body: Manifest | None) -> str:
+    """`body` in a form that is JSON and YAML, which knows all of JSON's escapes but pairs of surrogates."""
+    return _SURROGATE_PAIR.sub(lambda pair: str(json.loads(f'"{pair[0]}"')), json.dumps(body))
 
 
 def _error(status: int, content: bytes, retry_after: str | None, subject: str) -> ApiError | InvalidSpec:

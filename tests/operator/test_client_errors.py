@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from controllable_operator.client import _error
+import yaml
+from controllable_operator.client import _error, _yaml
 from controllable_operator.errors import ApiError, Conflict, Forbidden, InvalidSpec, NotFound
 
 UNKNOWN_FIELD = "failed to create typed patch object (ns/nano): .spec.x: field not declared in schema"
@@ -37,3 +38,12 @@ def test_an_answer_that_is_no_status_is_told_as_it_is() -> None:
         503,
         7,
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["🙂", "a𐀀b🙂🙂", "\\ud83d\\ude42", "\\🙂", "\x00\x7f\x85\u2028\ufeff", "ünïcödé"]
+)
+def test_any_text_reaches_the_api_server_as_it_is(text: str) -> None:
+    assert yaml.safe_load(_yaml({"metadata": {"labels": {text: text}}})) == {
+        "metadata": {"labels": {text: text}}
+    }
