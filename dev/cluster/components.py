@@ -86,6 +86,10 @@ def kube_apiserver(paths: ClusterPaths) -> list[str]:
         f"--proxy-client-cert-file={pki / 'front-proxy.crt'}",
         f"--proxy-client-key-file={pki / 'front-proxy.key'}",
         "--enable-aggregator-routing=true",
+        f"--audit-policy-file={paths.conf / 'audit.json'}",
+        f"--audit-log-path={paths.audit_log}",
+        "--audit-log-maxsize=100",  # MiB
+        "--audit-log-maxbackup=1",
     ]
 
 
@@ -138,6 +142,7 @@ def files(paths: ClusterPaths, cgroup: str, cni_plugins: Path) -> dict[str, str]
         "kubelet.json": kubelet_config(paths, cgroup),
         "kube-proxy.json": proxy_config(paths),
         "cni/10-pods.conflist": cni_config(),
+        "audit.json": audit_policy(),
     }
     return {
         "containerd.toml": containerd_config(paths, cni_plugins),
@@ -194,6 +199,20 @@ def kubelet_config(paths: ClusterPaths, cgroup: str) -> dict[str, Any]:
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
+    }
+
+
+def audit_policy() -> dict[str, Any]:
+    """What is recorded: what pods ask the API server for, so that a role can be held to its use."""
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "Panic"],
+        "rules": [
+            {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+            {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+            {"level": "None"},
+        ],
     }
 
 

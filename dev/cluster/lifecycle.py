@@ -78,7 +78,8 @@ def down(paths: ClusterPaths, *, purge: bool = False) -> bool:
 def environment(paths: ClusterPaths, cluster: Running) -> dict[str, str]:
     """The variables with which kubectl, helm and client libraries find the cluster."""
     path = os.pathsep.join([*map(str, cluster.programs), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "KUBECONFIG": str(paths.kubeconfig())}
+    config, record = str(paths.kubeconfig()), str(paths.audit_log)
+    return {**os.environ, "PATH": path, "KUBECONFIG": config, "AUDIT_LOG": record}
 
 
 def inside(paths: ClusterPaths, command: list[str]) -> tuple[list[str], dict[str, str]]:

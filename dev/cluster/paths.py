@@ -59,6 +59,10 @@ class ClusterPaths:
         return self.state / "log"
 
     @property
+    def audit_log(self) -> Path:
+        return self.run / "audit.log"
+
+    @property
     def pki(self) -> Path:
         return self.run / "pki"
 

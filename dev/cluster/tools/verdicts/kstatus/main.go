@@ -16,13 +16,17 @@ import (
 func main() {
 	objects, verdicts := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
 	for {
-		var object map[string]any
-		if err := objects.Decode(&object); errors.Is(err, io.EOF) {
+		var text json.RawMessage
+		if err := objects.Decode(&text); errors.Is(err, io.EOF) {
 			return
 		} else if err != nil {
 			fail(err)
 		}
-		result, err := status.Compute(&unstructured.Unstructured{Object: object})
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(text); err != nil { // which tells integers from floats
+			fail(err)
+		}
+		result, err := status.Compute(object)
 		if err != nil {
 			fail(err)
 		}
