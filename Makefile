@@ -82,10 +82,12 @@ lint: venv  ## style, types, import contracts, generated files without differenc
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 	$(PY) -m controllable_operator.api.generate --check
+	$(PY) -m dev.chart_values --check
 
 .PHONY: generate
-generate: venv  ## the CRD, the dashboard and the fleet's rules from the code
+generate: venv  ## what follows from the code: CRD, dashboard, the fleet's rules, the charts' tables of values
 	$(PY) -m controllable_operator.api.generate
+	$(PY) -m dev.chart_values
 
 # --------------------------------------------------------------------- evidence
 .PHONY: eval

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 from cluster_fixtures import ROOT, Kubectl, helm_template
+from controllable_operator.kinds import CHILD_KINDS, OPTIONAL_CHILD_KINDS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 
@@ -82,16 +83,18 @@ def test_the_role_lets_the_operator_write_children_and_statuses_only() -> None:
         for resource in rule["resources"]
         if writes & set(rule["verbs"])
     }
-    children = (
-        *("deployments", "services", "configmaps", "networkpolicies", "poddisruptionbudgets"),
-        *("horizontalpodautoscalers", "podmonitors", "prometheusrules", "scaledobjects"),
-    )
+    children = [kind.plural for kind in (*CHILD_KINDS, *OPTIONAL_CHILD_KINDS)]
     assert allowed == {child: {"create", "patch", "delete"} for child in children} | {
         "controllablemodels/status": {"patch"},
         "controllablemodels/finalizers": {"update"},
         "events": {"create", "patch"},
     }
-    assert "*" not in str(rendered("controllable-operator")["ClusterRole"]["rules"])
+
+
+def test_nothing_that_the_charts_hold_reads_a_secret() -> None:
+    for rule in [r for d in rendered("controllable-operator").values() for r in d.get("rules", [])]:
+        assert "secrets" not in rule["resources"]
+        assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
 
 
 def test_a_restricted_namespace_takes_the_operator_without_a_warning(kubectl: Kubectl) -> None:

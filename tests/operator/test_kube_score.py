@@ -27,6 +27,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "networkPolicy": {"enabled": False},
     },
     "scaled": {"scaling": {"minReplicas": 1, "maxReplicas": 4}},
+    "canary": {"replicas": 2, "rollout": {"strategy": "Canary", "gateway": {"name": "gateway"}}},
     "with limits": {"serving": {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}},
 }
 
