@@ -13,7 +13,7 @@ from controllable_operator.kinds import CHILD_KINDS, DEPLOYMENT, HTTP_ROUTE, MOD
 from controllable_operator.reconcile import Context, reconcile
 from controllable_operator.settings import Settings
 from controllable_operator.store import Store
-from controllable_operator.traffic import Traffic
+from controllable_operator.traffic import Traffic, Unreadable
 
 Manifest = dict[str, Any]
 MakePod = Callable[..., Manifest]
@@ -98,11 +98,13 @@ class Counting:
     """Instead of the canary's own metrics."""
 
     def __init__(self) -> None:
-        self.traffic = Traffic(100, 0)
+        self.traffic: Traffic | None = Traffic(100, 0)
 
     def begin(self, *_: Any) -> None: ...
     def forget(self, *_: Any) -> None: ...
     def since_begin(self, *_: Any) -> Traffic:
+        if self.traffic is None:
+            raise Unreadable("the metrics of pod nano-canary-0 cannot be read: NewConnectionError")
         return self.traffic
 
 
@@ -231,6 +233,15 @@ def test_a_canary_that_never_answers_leaves_all_as_it_was(world: World) -> None:
     assert world.server.rollout["state"] == "Starting"
     assert world.templates()["nano"] == serving
     assert world.server.named("Deployment")["nano"]["spec"]["replicas"] == 2
+
+
+def test_a_canary_that_cannot_be_judged_waits_and_says_whom_it_could_not_ask(world: World) -> None:
+    serving = change(world)
+    world.counting.traffic = None
+    world.go()
+    assert (world.server.rollout["state"], world.server.rollout["step"]) == ("Watching", 1)
+    assert "can't be judged: the metrics of pod nano-canary-0" in world.server.rollout["reason"]
+    assert world.templates()["nano"] == serving
 
 
 def test_what_serves_is_mended_and_scaled_while_a_canary_is_watched(world: World) -> None:
