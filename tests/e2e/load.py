@@ -15,7 +15,7 @@ SHORT = {"messages": [{"role": "user", "content": "1 + 1"}], "max_tokens": 8, "r
 # Still running when the pod that answers it is told to stop.
 LONG = {
     "messages": [{"role": "user", "content": "Sort: " + ", ".join(str(n * 37 % 101) for n in range(40))}],
-    "max_tokens": 400,
+    "max_tokens": 300,
     "reasoning_effort": "high",
 }
 PAUSE = 0.05  # for each client, so that a small machine has time for starting pods
