@@ -36,7 +36,11 @@ def test_saving_with_a_loss_reaches_nothing_that_asks_for_none():
     made = figures()
     lossy = [row("SC@16", 0.7, 1200), row("shipped", 0.68, 200, no_loss=False)]
     found = verdicts(replace(made, rows=lossy))
+    said = page(replace(made, rows=lossy, goals=goals(replace(made, rows=lossy))), "results")
+    rows = [line for line in said.splitlines() if line.endswith("| **missed** |")]
+    assert all("points: **a loss, or too uncertain**" in line for line in rows)
     missed = {what for what, verdict in found.items() if verdict == "not reached"}
+    assert len(rows) == len(missed)
     assert missed == {
         "path-tokens at no loss of accuracy against SC@16",
         "FLOPs against SC@16, all",
@@ -100,6 +104,19 @@ def test_a_missed_aim_is_told_as_missed():
     (line,) = [line for line in text.splitlines() if line.startswith("| errors against one sample")]
     assert line.endswith("| −30.0 % [−35.0, −25.0] | **missed** |")
     assert "14 of 15 aims reached, 1 missed. Missed: errors against one sample." in text
+
+
+def test_an_aim_that_is_met_only_as_measured_is_counted_as_such():
+    made = figures(errors_saved_single=Interval(0.45, 0.35, 0.5))
+    text = page(replace(made, goals=goals(made)), "results")
+    assert "15 of 15 aims reached (1 only as measured), 0 missed." in text
+
+
+def test_what_ablations_are_is_told_where_there_are_any():
+    made = figures()
+    rows = [*made.rows, row("without gate", 0.7, 900)]
+    assert "Without the gate nothing is pruned" in page(replace(made, rows=rows), "results")
+    assert "Without the gate nothing is pruned" not in page(made, "results")
 
 
 def test_what_a_rival_pays_less_is_told_as_more():

@@ -45,25 +45,25 @@ def settings_of(config: ControlConfig | None, shipped: GatedController) -> Setti
     it; and, of a model with a policy, of the same control with the policy off, which starts all paths at once
     and so has a frontier of its own.
     """
-    found = dict(AS_SHIPPED) | _variations(SHIPPED, shipped.threshold)
     if shipped.policy is None or config is None or config.gate is None:
-        return found | _floors(SHIPPED)
+        return dict(AS_SHIPPED) | _variations(SHIPPED, shipped.threshold) | _floors(SHIPPED)
+    # coefficients above 1 only make a policy start sooner: all that there is may be spent at 1
+    found = dict(AS_SHIPPED) | _variations(SHIPPED, shipped.threshold, ceilings=(0.25, 0.5, 1.0))
     off: dict[str, dict[str, Any]] = {POLICY_OFF: {}}
     off |= _variations(POLICY_OFF, config.gate.threshold) | _floors(POLICY_OFF)
     return found | {name: {**changes, "policy": {"enabled": False}} for name, changes in off.items()}
 
 
-def _variations(name: str, threshold: float | None) -> dict[str, dict[str, Any]]:
+def _variations(
+    name: str, threshold: float | None, ceilings: Sequence[float] = (0.25, 0.5)
+) -> dict[str, dict[str, Any]]:
     """threshold: its own, which is left out."""
     return {
         **{f"{name}, {n} paths at most": {"path_pruning": {"max_paths": n}} for n in (2, 4, 6, 8, 12)},
         **{
             f"{name}, threshold {t}": {"path_pruning": {"threshold": t}} for t in THRESHOLDS if t != threshold
         },
-        **{
-            f"{name}, coefficient {c} at most": {"compute_budget": {"max_coefficient": c}}
-            for c in (0.25, 0.5, 1.0)
-        },
+        **{f"{name}, coefficient {c} at most": {"compute_budget": {"max_coefficient": c}} for c in ceilings},
     }
 
 
