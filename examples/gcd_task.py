@@ -4,19 +4,23 @@
 
 The verifier is asked once for each different answer. It must say True or False of anything a model may
 write, so it does not trust an answer to be a number.
+
+The nano model has been trained on such questions. A hash of their text tells which ones: with the shares of
+its own suite, control learns from none of them. A task that the model has never seen leaves `shares` out.
 """
 
 import math
 import random
 
+from controllable_inference.evaluation.problems import SUITE_SHARES
 from controllable_inference.training.task import Task, TaskProblem
 
 
 def task() -> Task:
-    """400 greatest common divisors, worded as the nano model knows them."""
+    """2,000 greatest common divisors, worded as the nano model knows them."""
     draw = random.Random(1)
     problems = []
-    for number in range(400):
+    for number in range(2000):
         level = number % 2
         numbers = [draw.randrange(2, (100, 500)[level]) for _ in range(2)]
         question = (
@@ -26,7 +30,7 @@ def task() -> Task:
         problems.append(
             TaskProblem(question, id=f"gcd-{number}", family="gcd", level=level, metadata=numbers)
         )
-    return Task("gcd", problems, verifier=is_their_divisor)
+    return Task("gcd", problems, verifier=is_their_divisor, shares=SUITE_SHARES)
 
 
 def is_their_divisor(problem: TaskProblem, answer: str) -> bool:
