@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from controllable_inference.errors import ControllableError
+from controllable_inference.errors import ControllableError, ModelNotFound
 
 app = typer.Typer(
     name="controllable-inference",
@@ -130,10 +130,19 @@ def explain(
 
 @app.command()
 def fetch(
-    uri: Annotated[str, typer.Argument(help="image:///path, hf://org/repo, pvc://claim/path, or a folder.")],
+    uri: Annotated[
+        str,
+        typer.Argument(
+            help="hf://org/repo, s3://bucket/prefix, https://host/model.tar.gz, pvc://claim/path, "
+            "oci://image, image:///path, or a folder."
+        ),
+    ],
     to: Annotated[Path, typer.Option(help="Where the model's folder shall appear.")],
     revision: Annotated[
         str | None, typer.Option(help="Commit, tag or branch of an hf:// repository.")
+    ] = None,
+    digest: Annotated[
+        str | None, typer.Option(help="sha256:… that must come out; a run without it prints it.")
     ] = None,
 ) -> None:
     """Bring a model's files to a folder: a link where they are here already, else a download that can go on.
@@ -144,10 +153,14 @@ def fetch(
     from controllable_inference.serving.termination import write_termination_log
 
     try:
-        fetch_model(uri, to, revision, progress=_say)
-    except (ControllableError, OSError) as error:
+        found = fetch_model(uri, to, revision, digest, progress=_say)
+    except ModelNotFound as error:
         write_termination_log("ModelNotFound", str(error))
         raise
+    except (ControllableError, OSError) as error:
+        write_termination_log("ModelFetchFailed", str(error))
+        raise
+    write_termination_log("Fetched", uri, digest=found.digest, size=found.size)
 
 
 @app.command()

@@ -11,6 +11,10 @@ class ModelNotFound(ControllableError):
     """There is no checkpoint under the given path or repository id."""
 
 
+class ModelFetchFailed(ControllableError):
+    """A model could not be brought here: the network, the source's server or the disk. It may pass."""
+
+
 class ModelLoadError(ControllableError):
     """A checkpoint is there, but it can't or must not be loaded (pickle, foreign architecture)."""
 

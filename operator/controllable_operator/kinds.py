@@ -31,10 +31,20 @@ CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 SERVICE = Kind("v1", "Service", "services")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
+VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
-CHILD_KINDS = (REVISION, CONFIG_MAP, SERVICE, NETWORK_POLICY, DEPLOYMENT, DISRUPTION_BUDGET, AUTOSCALER)
+CHILD_KINDS = (
+    REVISION,
+    CONFIG_MAP,
+    SERVICE,
+    NETWORK_POLICY,
+    VOLUME_CLAIM,
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    AUTOSCALER,
+)
 
 # Kinds of others, which a cluster has or has not, today or tomorrow (see cluster.py).
 POD_MONITOR = Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors")

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from controllable_operator.api import ModelStatus
 from controllable_operator.desired.deployment import template_hash
 from controllable_operator.desired.pod import FETCH, TRITON
 
@@ -19,7 +20,14 @@ _IMAGE_REASONS = {
     "ImageInspectError",
 }
 # Reasons for Ready, the worst first: this is what gets told.
-_SEVERITY = ["ModelNotFound", "ModelLoadFailed", "ImagePullFailed", "InsufficientCapacity", "PodsNotReady"]
+_SEVERITY = [
+    "ModelNotFound",
+    "ModelFetchFailed",
+    "ModelLoadFailed",
+    "ImagePullFailed",
+    "InsufficientCapacity",
+    "PodsNotReady",
+]
 _START_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?")
 _MESSAGE_LENGTH = 1024
@@ -55,12 +63,13 @@ class PodReport:
     template_hash: str
     stage: Stage
     problem: Problem | None
+    fetched: ModelStatus | None = None
 
 
 def reports(pods: list[dict[str, Any]]) -> list[PodReport]:
     """Reports of the pods that count: ours, neither finished nor about to go."""
     return [
-        PodReport(hash_, _stage(pod), _problem(pod))
+        PodReport(hash_, _stage(pod), _problem(pod), _fetched(pod))
         for pod in pods
         if (hash_ := template_hash(pod))
         and "deletionTimestamp" not in pod["metadata"]
@@ -77,6 +86,20 @@ def _stage(pod: dict[str, Any]) -> Stage:
     if statuses.get(FETCH, {}).get("state", {}).get("terminated", {}).get("exitCode") != 0:
         return Stage.FETCHING
     return Stage.SILENT if _was_ready(pod, statuses.get(TRITON, {})) else Stage.LOADING
+
+
+def _fetched(pod: dict[str, Any]) -> ModelStatus | None:
+    """What fetch said it brought, None where it has not ended well or only made a link."""
+    ended = _container_statuses(pod).get(FETCH, {}).get("state", {}).get("terminated", {})
+    try:
+        said = json.loads(ended.get("message") or "")
+        return (
+            ModelStatus.model_validate({"digest": said["digest"], "bytes": said["size"]})
+            if ended["exitCode"] == 0
+            else None
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _was_ready(pod: dict[str, Any], triton: dict[str, Any]) -> bool:
@@ -109,7 +132,9 @@ def _container_problems(pod: dict[str, Any]) -> Iterator[Problem]:
         if waiting.get("reason") in _IMAGE_REASONS:
             yield Problem("ImagePullFailed", "ImagePullFailed", _pull_message(status, waiting))
         elif waiting.get("reason") in _START_REASONS:
-            yield Problem("PodsNotReady", "LoadFailed", f"container {name}: {waiting.get('message', '')}")
+            # fetch can only lack its Secret, or a key of it
+            ready = "ModelNotFound" if name == FETCH else "PodsNotReady"
+            yield Problem(ready, "LoadFailed", f"container {name}: {waiting.get('message', '')}")
         elif ended := _end(pod, name, status):
             tried = status.get("restartCount", 0) + (0 if "running" in state else 1)
             yield _failure(name, ended, tried)
@@ -134,7 +159,7 @@ def _failure(name: str, ended: dict[str, Any], attempts: int) -> Problem:
     text = (ended.get("message") or "").strip()
     reason, message = _own_words(text)
     if reason:
-        ready = reason if reason == "ModelNotFound" else "ModelLoadFailed"
+        ready = reason if reason in {"ModelNotFound", "ModelFetchFailed"} else "ModelLoadFailed"
         return Problem(ready, "LoadFailed", message, attempts)
     if ended.get("reason") == "OOMKilled":
         message = f"container {name} was killed because it ran out of memory"
@@ -144,7 +169,7 @@ def _failure(name: str, ended: dict[str, Any], attempts: int) -> Problem:
         message = f"container {name} exited with code {ended['exitCode']}"
         message += f": {_tail(text)}" if text else ""
     if name == FETCH:
-        return Problem("ModelLoadFailed", "LoadFailed", message, attempts)
+        return Problem("ModelFetchFailed", "LoadFailed", message, attempts)
     loaded = "EngineDead" if name == TRITON else "PodsNotReady"
     return Problem("PodsNotReady", loaded, message, attempts)
 

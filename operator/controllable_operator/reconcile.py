@@ -15,6 +15,7 @@ from controllable_operator.contention import Contention
 from controllable_operator.desired import desired, shares_by_gateway
 from controllable_operator.desired.autoscaler import obstacle as scaling_obstacle
 from controllable_operator.desired.revision import newest_revision
+from controllable_operator.desired.weights import explained
 from controllable_operator.errors import (
     ApiError,
     Forbidden,
@@ -108,7 +109,7 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
     except OperatorError as failure:
         if not _belongs_into_status(failure, failures):
             raise
-        error = failure
+        error = explained(model, failure)
     further: dict[str, Verdict] = {}
     scaling = model.status.scaling
     if error is None:

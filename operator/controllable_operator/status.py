@@ -84,6 +84,7 @@ def build_status(
         ready_replicas=_count(pods, Stage.READY),
         selector=label_selector(selector_labels(model.metadata.name)),
         endpoints=endpoints(model),
+        model=min((p.fetched for p in current if p.fetched), key=lambda m: m.digest, default=None),
         scaling=scaling,
         control=control,
         rollout=rollout,

@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("definitions")]
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 HF = "hf://org/repo"
 NANO = "image:///models/nano"
+DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 def manifest(spec: dict[str, Any], name: str = "nano") -> str:
@@ -40,12 +41,38 @@ def peer(**fields: Any) -> dict[str, Any]:
 
 
 REFUSED = [
-    (model(uri="s3://bucket/x"), "spec.model.uri", "must start with hf://"),
+    (model(uri="ftp://host/x"), "spec.model.uri", "must start with hf://"),
+    (model(uri="image://models/nano"), "spec.model.uri", "must start with hf://"),
+    (model(uri="s3://Bucket/x"), "spec.model.uri", "a bucket and a prefix"),
+    (model(uri="s3://bucket/x?versionId=1"), "spec.model.uri", "a bucket and a prefix"),
+    (model(uri="https://host/folder/"), "spec.model.uri", "must name an archive"),
+    (model(uri="https://me:secret@host/x.zip"), "spec.model.uri", "credentials belong in secretRef"),
+    (model(uri="https://host/x.zip?token=secret"), "spec.model.uri", "credentials belong in secretRef"),
+    (model(uri="http://host/x.zip"), "spec.model.digest", "http:// needs a digest"),
+    (
+        model(uri="http://host/x.zip", digest=DIGEST, secretRef={"name": "x"}),
+        "spec.model.secretRef",
+        "take https://",
+    ),
+    (model(uri="oci://"), "spec.model.uri", "followed by an image"),
+    (model(uri="oci://host/x:1", digest=DIGEST), "spec.model.digest", "with @sha256"),
+    (model(uri=NANO, digest=DIGEST), "spec.model.digest", "digest is not for images"),
+    (model(uri=HF, digest="sha256:abc"), "spec.model.digest", "should match"),
+    (model(uri="s3://bucket/x", revision="abc"), "spec.model.revision", "pin it with digest"),
+    (model(uri="pvc://claim/x", secretRef={"name": "x"}), "spec.model.secretRef", "needs none"),
+    (model(uri="pvc://claim/x", cache={"size": "1Gi"}), "spec.model.cache", "read where it is"),
+    (model(uri=HF, cache={}), "spec.model.cache.size", "Required value"),
+    (model(uri=HF, cache={"size": "lots"}), "spec.model.cache.size", "should match"),
+    (
+        model(uri=HF, cache={"size": "1Gi", "accessModes": ["ReadOnlyMany"]}),
+        "spec.model.cache.accessModes[0]",
+        '"ReadWriteMany"',
+    ),
     (model(uri="hf://only-a-name"), "spec.model.uri", "organisation/repository"),
     (model(uri="pvc://Upper/x"), "spec.model.uri", "claim's name and a path"),
     (model(uri="image:///"), "spec.model.uri", "followed by a folder"),
     (model(uri="pvc://claim/../x"), "spec.model.uri", "must not climb"),
-    (model(uri=NANO, secretRef={"name": "x"}), "spec.model.secretRef", "secretRef is for hf:// only"),
+    (model(uri=NANO, secretRef={"name": "x"}), "spec.model.secretRef", "secretRef is for what is downloaded"),
     (model(uri=NANO, revision="abc"), "spec.model.revision", "revision is for hf:// only"),
     (model(uri=HF, revision="-x"), "spec.model.revision", "should match"),
     (model(uri=NANO, precision="int4"), "spec.model.precision", '"bfloat16"'),
@@ -167,7 +194,13 @@ ACCEPTED = [
     {"scaling": {"minReplicas": 0, "maxReplicas": 4, "maxGPUs": 8, "targets": {"kvUtilisation": 80}}},
     {"monitoring": {"slo": {"budgetUtilisation": {"min": "0.85"}, "latencyP99": "1200ms"}}},
     {"podTemplate": {"metadata": {"labels": {"team": "a"}}, "spec": {"whatever": [{"there": "is"}]}}},
-    {"model": {"uri": "pvc://models/deep/folder"}},
+    {"model": {"uri": "pvc://models/deep/folder", "digest": DIGEST}},
+    {"model": {"uri": "s3://models", "secretRef": {"name": "keys"}}},
+    {"model": {"uri": "s3://my.models/deep/folder", "digest": DIGEST, "cache": {"size": "60Gi"}}},
+    {"model": {"uri": "https://host:8443/a/nano.tar.gz", "secretRef": {"name": "token"}}},
+    {"model": {"uri": "http://nano.files.svc/nano.tgz", "digest": DIGEST}},
+    {"model": {"uri": f"oci://registry:5000/models/nano@{DIGEST}", "secretRef": {"name": "pull"}}},
+    {"model": {"uri": HF, "cache": {"size": "1.5Ti", "accessModes": ["ReadWriteMany"]}}},
     peer(podSelector={}),
     peer(ipBlock={"cidr": "fd00::/8", "except": ["fd00:1::/32"]}),
 ]
@@ -176,6 +209,28 @@ ACCEPTED = [
 @pytest.mark.parametrize("spec", ACCEPTED, ids=json.dumps)
 def test_a_right_spec_is_accepted(cluster: Kubectl, spec: dict[str, Any]) -> None:
     cluster("create", "--dry-run=server", "--filename=-", stdin=manifest(spec))
+
+
+CACHED = {"size": "2Gi", "storageClassName": "fast"}
+CHANGED = [
+    ({"size": "1Gi"}, "size can't shrink"),
+    ({"storageClassName": None}, "storageClassName can't be changed"),
+    ({"storageClassName": "slow"}, "storageClassName can't be changed"),
+    ({"accessModes": ["ReadWriteMany"]}, "accessModes can't be changed"),
+]
+
+
+@pytest.mark.parametrize(("change", "why"), CHANGED, ids=[json.dumps(change) for change, _ in CHANGED])
+def test_what_no_volume_can_do_is_refused_of_a_cache(
+    kubectl: Kubectl, change: dict[str, Any], why: str
+) -> None:
+    kubectl("create", "--filename=-", stdin=manifest(model(uri=HF, cache=CACHED) | {"replicas": 0}))
+    patch = json.dumps({"spec": {"model": {"cache": change}}})
+    refused = kubectl.run("patch", "cmodel", "nano", "--type=merge", "--patch", patch)
+    assert refused.returncode != 0, "accepted"
+    assert f"spec.model.cache.{next(iter(change))}" in refused.stderr
+    assert why in refused.stderr
+    kubectl.patch("cmodel", "nano", {"spec": {"model": {"cache": {"size": "3Gi"}}}})
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

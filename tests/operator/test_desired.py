@@ -163,7 +163,7 @@ def test_pods_are_allowed_by_the_restricted_pod_security_standard(build: Any) ->
 
 
 def test_every_mount_has_its_volume(build: Any) -> None:
-    for uri in ("image:///models/nano", "pvc://claim/nano", "hf://org/repo"):
+    for uri in ("image:///models/nano", "pvc://claim/nano", "hf://org/repo", "oci://host/nano:1"):
         pod = pod_of(build(uri=uri))
         mounted = {m["name"] for c in [*pod["initContainers"], *pod["containers"]] for m in c["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}
@@ -245,7 +245,7 @@ def test_a_claim_is_mounted_read_only(build: Any) -> None:
     for name in ("fetch", "triton"):
         mount = next(m for m in container(children, name)["volumeMounts"] if m["name"] == "sources")
         assert mount == {"name": "sources", "mountPath": "/sources", "readOnly": True}
-    assert env_of(container(children, "fetch"))["CONTROLLABLE_PVC_ROOT"] == "/sources"
+    assert env_of(container(children, "fetch"))["CONTROLLABLE_SOURCES_ROOT"] == "/sources"
 
 
 def test_each_engine_config_has_an_immutable_config_map_of_its_own(build: Any) -> None:

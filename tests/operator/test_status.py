@@ -255,11 +255,38 @@ def test_after_three_attempts_the_model_is_stalled(
     assert (status.phase == "Failed") == stalled
 
 
+def test_a_failed_fetch_is_told_in_its_own_words_and_may_pass(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    words = own_words("ModelFetchFailed", "s3://models/nano: the disk of /weights is full; raise …")
+    status = observe(make_pod("fetching", fetch=ended(words, attempts=9)))
+    assert verdict(status) == ("False", "ModelFetchFailed")
+    assert message(status).startswith("s3://models/nano: the disk of /weights is full")
+    assert condition(status, "Stalled") is None
+
+
+def fetched(**facts: Any) -> dict[str, Any]:
+    said = json.dumps({"reason": "Fetched", "message": "hf://org/repo"} | facts)
+    return {"state": {"terminated": {"exitCode": 0, "message": said}}}
+
+
+def test_what_was_fetched_is_told_with_its_digest(observe: Callable[..., Status], make_pod: MakePod) -> None:
+    status = observe(make_pod("ready", fetch=fetched(digest="sha256:1", size=5)))
+    assert status.to_json()["model"] == {"digest": "sha256:1", "bytes": 5}
+
+
+@pytest.mark.parametrize("facts", [{"digest": None, "size": None}, {}, {"digest": "sha256:1", "size": "x"}])
+def test_a_model_that_is_only_mounted_has_no_digest(
+    observe: Callable[..., Status], make_pod: MakePod, facts: dict[str, Any]
+) -> None:
+    assert observe(make_pod("ready", fetch=fetched(**facts))).model is None
+
+
 def test_a_container_without_words_is_explained_by_the_end_of_its_log(
     observe: Callable[..., Status], make_pod: MakePod
 ) -> None:
     status = observe(make_pod("fetching", fetch=ended("Traceback…\nOSError: no space left on device")))
-    assert verdict(status) == ("False", "ModelLoadFailed")
+    assert verdict(status) == ("False", "ModelFetchFailed")
     ready = condition(status, "Ready")
     assert ready is not None
     assert "no space left on device" in ready.message
@@ -271,7 +298,7 @@ def test_a_container_without_words_is_explained_by_the_end_of_its_log(
 def test_a_malformed_termination_message_is_only_text(
     observe: Callable[..., Status], make_pod: MakePod, message: str
 ) -> None:
-    assert verdict(observe(make_pod("fetching", fetch=ended(message)))) == ("False", "ModelLoadFailed")
+    assert verdict(observe(make_pod("fetching", fetch=ended(message)))) == ("False", "ModelFetchFailed")
 
 
 def test_running_out_of_memory_says_which_field_to_raise(

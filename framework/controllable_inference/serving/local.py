@@ -20,7 +20,7 @@ import httpx
 
 from controllable_inference.serving import config, termination
 from controllable_inference.serving.errors import ServerFailed
-from controllable_inference.serving.fetch import Progress, fetch
+from controllable_inference.serving.fetch import Progress, fetch, is_downloaded
 from controllable_inference.serving.manifest import Manifest, read_manifest
 from controllable_inference.serving.processes import Child
 from controllable_inference.serving.triton import (
@@ -53,19 +53,20 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="controllable-") as scratch:
         folder = Path(scratch)
         # Ctrl-C ends a download at once; the next run goes on with it.
-        model = fetch(wanted.uri, _destination(wanted, folder), wanted.revision, progress=progress)
+        model = _destination(wanted, folder)
+        fetch(wanted.uri, model, wanted.revision, wanted.digest, progress=progress)
         with _stopped_by_signals(stop):
             LocalServer(wanted, model, home, host, port, folder, progress).run(stop)
 
 
 def _destination(wanted: Manifest, folder: Path) -> Path:
     """Downloads are kept between runs; links aren't worth it."""
-    if not wanted.uri.startswith("hf://"):
+    if not is_downloaded(wanted.uri):
         return folder / "model"
     cache = (
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "controllable-inference" / "models"
     )
-    slug = wanted.uri.removeprefix("hf://").strip("/").replace("/", "--")
+    slug = wanted.uri.removeprefix("hf://").replace("://", "--").strip("/").replace("/", "--")
     return cache / (f"{slug}@{wanted.revision}" if wanted.revision else slug)
 
 

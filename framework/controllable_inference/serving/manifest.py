@@ -43,7 +43,7 @@ _SPEC_FIELDS = {
         "networkPolicy",
     }
     | {"podTemplate"},
-    "model": {"uri", "revision", "secretRef", "precision", "cache"},
+    "model": {"uri", "revision", "digest", "secretRef", "precision", "cache"},
     "serving": {"image", "maxConcurrentRequests", "queue", "drainTimeout", "resources"},
     "serving.queue": {"size", "timeout"},
 }
@@ -57,6 +57,7 @@ class Manifest:
     name: str
     uri: str
     revision: str | None
+    digest: str | None
     precision: str
     control: dict[str, Any]
     serving: dict[str, Any]
@@ -109,6 +110,7 @@ def parse_manifest(document: Mapping[str, Any]) -> Manifest:
         name=name,
         uri=uri,
         revision=model.get("revision"),
+        digest=model.get("digest"),
         precision=model.get("precision", "auto"),
         control=_merged(_CONTROL_DEFAULTS, _mapping(spec, "control", "spec.")),
         serving=_serving_section(_merged(_SERVING_DEFAULTS, serving)),

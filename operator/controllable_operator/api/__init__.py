@@ -2,7 +2,7 @@
 
 from controllable_operator.api.control import ComputeBudget, Control, PathPruning, Policy
 from controllable_operator.api.gpu import Gpu
-from controllable_operator.api.model_source import ModelSource, SecretRef
+from controllable_operator.api.model_source import Cache, ModelSource, SecretRef
 from controllable_operator.api.monitoring import Monitoring, Range, Slo
 from controllable_operator.api.network_policy import NetworkPolicy, Peer
 from controllable_operator.api.pod_template import PodMetadata, PodTemplate
@@ -23,6 +23,7 @@ from controllable_operator.api.status import (
     ControlStatus,
     Decision,
     Endpoints,
+    ModelStatus,
     PlacementStatus,
     ScalingStatus,
     Status,
@@ -34,6 +35,7 @@ __all__ = [
     "KIND",
     "PLURAL",
     "VERSION",
+    "Cache",
     "ComputeBudget",
     "Condition",
     "Control",
@@ -44,6 +46,7 @@ __all__ = [
     "Gateway",
     "Gpu",
     "ModelSource",
+    "ModelStatus",
     "Monitoring",
     "NetworkPolicy",
     "PathPruning",

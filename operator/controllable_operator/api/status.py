@@ -62,6 +62,18 @@ class PlacementStatus(ApiModel):
     reason: str = Field(max_length=1024, description="reason for people: why this mechanism and level.")
 
 
+class ModelStatus(ApiModel):
+    """The weights that the newest generation serves, as fetch found them."""
+
+    digest: str = Field(
+        max_length=80,
+        description="digest of the weights, in the form of spec.model.digest: written there, it pins them.",
+    )
+    size: int = Field(
+        alias="bytes", ge=0, description="bytes on disk.", json_schema_extra={"format": "int64"}
+    )
+
+
 class Decision(ApiModel):
     """One change of the number of replicas by the autoscaler."""
 
@@ -133,6 +145,13 @@ class Status(ApiModel):
     )
     selector: str | None = Field(
         default=None, description="selector of the model's pods, for the scale subresource."
+    )
+    model: ModelStatus | None = Field(
+        default=None,
+        description=(
+            "model that was fetched. Absent until a pod has fetched it, and where it is only mounted and "
+            "nobody asked for a digest."
+        ),
     )
     endpoints: Endpoints | None = Field(default=None, description="endpoints inside the cluster.")
     scaling: ScalingStatus | None = Field(

@@ -14,6 +14,7 @@ from controllable_operator.desired.monitoring import monitoring
 from controllable_operator.desired.network_policy import network_policy
 from controllable_operator.desired.revision import Tracks, controller_revision, newest_revision
 from controllable_operator.desired.service import canary_service, service
+from controllable_operator.desired.weights import cache
 from controllable_operator.kinds import HTTP_ROUTE
 from controllable_operator.placement.placed import place
 from controllable_operator.settings import Settings
@@ -26,8 +27,8 @@ def desired(
 ) -> list[Manifest]:
     """All children of `model`, in the order in which they are to be applied.
 
-    What pods need is there before the pods: their configuration, and the policy that guards them. `tracks`
-    says which revisions there are to be; without it there is the newest one only.
+    What pods need is there before the pods: their configuration, the policy that guards them, the cache.
+    `tracks` says which revisions there are to be; without it there is the newest one only.
 
     Raises:
         InvalidSpec: no pods can be made from this spec.
@@ -39,11 +40,13 @@ def desired(
     scaler = autoscaler(model, settings, cluster)
     engines = sorted({*(revision.engine for revision in tracks.revisions), *tracks.engines})
     routed = shares_by_gateway(model, cluster)
+    kept = cache(model)
     return [
         *(controller_revision(model, revision) for revision in tracks.revisions),
         *(config_map(model, engine) for engine in engines),
         *guard,
         *(claim_templates(model, [revision.template for revision in tracks.revisions])),
+        *([kept] if kept else []),
         service(model, only_stable=routed),
         deployment(model, tracks.stable.template),
         *_canary(model, tracks, routed),

@@ -10,9 +10,9 @@ from typing import Any
 from controllable_operator.api import ControllableModel
 from controllable_operator.api.types import seconds
 from controllable_operator.desired.common import content_hash, metadata
+from controllable_operator.desired.weights import model_path
 
 ENGINE_FILE = "engine.json"
-MODEL_PATH = "/weights/model"
 
 
 def engine_config(model: ControllableModel) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def engine_config(model: ControllableModel) -> dict[str, Any]:
     return {
         "model": {
             "name": model.metadata.name,
-            "path": MODEL_PATH,
+            "path": model_path(model),
             "precision": model.spec.model.precision,
         },
         "control": model.spec.control.to_json(),

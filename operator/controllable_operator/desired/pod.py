@@ -5,8 +5,9 @@ from typing import Any
 
 from controllable_operator.api import ControllableModel
 from controllable_operator.api.types import seconds
+from controllable_operator.desired import weights
 from controllable_operator.desired.common import HTTP_PORT, selector_labels
-from controllable_operator.desired.config_map import ENGINE_FILE, MODEL_PATH, engine_text
+from controllable_operator.desired.config_map import ENGINE_FILE, engine_text
 from controllable_operator.desired.config_map import name_of as config_map_name
 from controllable_operator.desired.gpus import with_gpus
 from controllable_operator.placement.placed import Placed
@@ -28,7 +29,6 @@ _USER = 1000
 _TMP_DIR = "/tmp"  # noqa: S108
 _SHM_DIR = "/dev/shm"  # noqa: S108
 _CONFIG_DIR = "/etc/controllable"
-_SOURCES_DIR = "/sources"
 
 
 def pod_spec(model: ControllableModel, image: str, placed: Placed | None = None) -> dict[str, Any]:
@@ -43,6 +43,8 @@ def pod_spec(model: ControllableModel, image: str, placed: Placed | None = None)
             "runAsUser": _USER,
             "runAsGroup": _USER,
             "fsGroup": _USER,
+            # else every start of a pod walks through all files of its volumes
+            "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         # A node that fails takes as few replicas with it as can be, where there is a choice.
@@ -59,31 +61,17 @@ def pod_spec(model: ControllableModel, image: str, placed: Placed | None = None)
         "containers": [_triton(model, image), _frontend(image)],
         "volumes": _volumes(model),
     }
+    if secrets := weights.pull_secrets(model):
+        spec["imagePullSecrets"] = secrets
     return with_gpus(model, spec, TRITON, placed.ask, placed.placement) if placed else spec
 
 
 def _fetch(model: ControllableModel, image: str) -> dict[str, Any]:
-    source = model.spec.model
-    revision = ["--revision", source.revision] if source.revision else []
-    # The Hub client's caches are as big as the weights: they go where the weights go.
-    env: list[dict[str, Any]] = [
-        {"name": "HOME", "value": _TMP_DIR},
-        {"name": "HF_HOME", "value": "/weights/.huggingface"},
-    ]
-    if source.secret_ref:
-        env.append(
-            {
-                "name": "HF_TOKEN",
-                "valueFrom": {"secretKeyRef": {"name": source.secret_ref.name, "key": "token"}},
-            }
-        )
-    if _claim(source.uri):
-        env.append({"name": "CONTROLLABLE_PVC_ROOT", "value": _SOURCES_DIR})
     return _container(FETCH, image) | {
-        "args": ["fetch", source.uri, "--to", MODEL_PATH, *revision],
-        "env": env,
+        "args": weights.fetch_arguments(model),
+        "env": [{"name": "HOME", "value": _TMP_DIR}, *weights.fetch_environment(model)],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
-        "volumeMounts": [_mount("weights", "/weights"), _mount("tmp", _TMP_DIR), *_source_mounts(source.uri)],
+        "volumeMounts": [*weights.mounts(model, read_only=False), _mount("tmp", _TMP_DIR)],
     }
 
 
@@ -107,11 +95,10 @@ def _triton(model: ControllableModel, image: str) -> dict[str, Any]:
         },
         "lifecycle": _sleep_before_stop(TRITON_DRAIN_SECONDS),
         "volumeMounts": [
-            _mount("weights", "/weights", read_only=True),
+            *weights.mounts(model, read_only=True),
             _mount("config", _CONFIG_DIR, read_only=True),
             _mount("shm", _SHM_DIR),
             _mount("tmp", _TMP_DIR),
-            *_source_mounts(model.spec.model.uri),
         ],
     }
 
@@ -174,25 +161,11 @@ def _mount(name: str, path: str, read_only: bool = False) -> dict[str, Any]:
     return {"name": name, "mountPath": path} | ({"readOnly": True} if read_only else {})
 
 
-def _claim(uri: str) -> str | None:
-    """Name of the PersistentVolumeClaim in a pvc://claim/path, None for other sources."""
-    scheme, _, rest = uri.partition("://")
-    return rest.partition("/")[0] if scheme == "pvc" else None
-
-
-def _source_mounts(uri: str) -> list[dict[str, Any]]:
-    # The engine's container has the claim too: fetch may leave links to it instead of a second copy.
-    return [_mount("sources", _SOURCES_DIR, read_only=True)] if _claim(uri) else []
-
-
 def _volumes(model: ControllableModel) -> list[dict[str, Any]]:
-    volumes: list[dict[str, Any]] = [
-        {"name": "weights", "emptyDir": {}},
+    return [
+        *weights.volumes(model),
         {"name": "config", "configMap": {"name": config_map_name(model, engine_text(model))}},
         # The runtime's default of 64 MiB is too small for the tensors that Triton hands to its backend.
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    if claim := _claim(model.spec.model.uri):
-        volumes.append({"name": "sources", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
-    return volumes
