@@ -417,7 +417,7 @@ def test_an_image_that_cannot_be_pulled_is_named_and_told_in_one_way(
 def test_a_missing_secret_is_told(observe: Callable[..., Status], make_pod: MakePod) -> None:
     waiting = {"reason": "CreateContainerConfigError", "message": 'secret "hf-token" not found'}
     status = observe(make_pod("fetching", fetch={"state": {"waiting": waiting}}))
-    assert verdict(status) == ("False", "PodsNotReady")
+    assert verdict(status) == ("False", "ModelNotFound")
     ready = condition(status, "Ready")
     assert ready is not None
     assert 'secret "hf-token" not found' in ready.message

@@ -26,7 +26,11 @@ ADVICE: dict[str, Advice] = {
     "Suspended": Advice(OK, "take spec.suspend away to start it again"),
     "Progressing": Advice(BUSY, "wait: kubectl -n {namespace} wait --for=condition=Ready cmodel/{name}"),
     "ModelNotFound": Advice(
-        BAD, f"mend spec.model.uri, its revision or its secret ({_EDIT}); it is fetched again with back-off"
+        BAD,
+        f"mend spec.model.uri, its revision, digest or secret ({_EDIT}); it is fetched again with back-off",
+    ),
+    "ModelFetchFailed": Advice(
+        BAD, f"the message says what broke: network, server or disk; it goes on by itself, see {_LOGS}"
     ),
     "ModelLoadFailed": Advice(
         BAD, f"the message is the engine's own: mend what it names ({_EDIT}), or read the whole log: {_LOGS}"
