@@ -14,8 +14,9 @@ from controllable_operator.cluster import Cluster
 from controllable_operator.contention import Contention
 from controllable_operator.desired import desired, shares_by_gateway
 from controllable_operator.desired.autoscaler import obstacle as scaling_obstacle
+from controllable_operator.desired.deployment import template_hash
 from controllable_operator.desired.revision import newest_revision
-from controllable_operator.desired.weights import explained
+from controllable_operator.desired.weights import check_mounted
 from controllable_operator.errors import (
     ApiError,
     Forbidden,
@@ -104,12 +105,15 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
             gpus.check()
         wanted = desired(model, context.settings, cluster, standing.tracks())
         applied = apply(context.client, context.store, context.contention, model, wanted)
+        for child in applied.children.values():
+            if child["kind"] == DEPLOYMENT.name and template_hash(child["spec"]["template"]) == wanted_hash:
+                check_mounted(model, child)
         afterwards = replace(standing, children=list(applied.children.values()))
         rollout = advance(afterwards, context.traffic, now)
     except OperatorError as failure:
         if not _belongs_into_status(failure, failures):
             raise
-        error = explained(model, failure)
+        error = failure
     further: dict[str, Verdict] = {}
     scaling = model.status.scaling
     if error is None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from controllable_operator.api import ControllableModel
 from controllable_operator.desired.common import content_hash, metadata
-from controllable_operator.errors import InvalidSpec, OperatorError
+from controllable_operator.errors import InvalidSpec
 
 Manifest = dict[str, Any]
 
@@ -116,15 +116,18 @@ def cache(model: ControllableModel) -> Manifest | None:
     }
 
 
-def explained(model: ControllableModel, error: OperatorError) -> OperatorError:
-    """`error`, in words that help where an API server that knows no image volumes dropped ours."""
-    dropped = isinstance(error, InvalidSpec) and "must specify a volume type" in str(error)
-    if dropped and _parts(model)[0] == "oci":
-        return InvalidSpec(
+def check_mounted(model: ControllableModel, deployment: Manifest) -> None:
+    """Refuse a Deployment that was written with an image volume and came back without.
+
+    Raises:
+        InvalidSpec: the API server knows no image volumes, and silently leaves out what it doesn't know.
+    """
+    names = {volume["name"] for volume in deployment["spec"]["template"]["spec"].get("volumes", [])}
+    if _parts(model)[0] == "oci" and _SOURCES not in names:
+        raise InvalidSpec(
             "spec.model.uri: this cluster has no image volumes, which oci:// needs: take Kubernetes 1.35, or "
             "1.34 with the feature gate ImageVolume on API server and kubelets, or another source"
         )
-    return error
 
 
 def _source(model: ControllableModel) -> Manifest | None:

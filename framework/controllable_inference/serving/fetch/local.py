@@ -28,7 +28,7 @@ def local_source(uri: str, environ: Mapping[str, str] = os.environ) -> Path:
         return _inside(root / parts.path.lstrip("/"), root, uri)
     if parts.scheme == "oci":
         root = _root(uri, environ)
-        if root.is_dir() and not any(root.iterdir()):
+        if not root.is_dir() or not any(root.iterdir()):
             raise ModelNotFound(
                 f"{uri}: nothing is mounted from the image; image volumes need Kubernetes 1.34 with the "
                 "feature gate ImageVolume (on by default from 1.35), and containerd 2.1 or CRI-O 1.31"
