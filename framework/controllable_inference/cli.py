@@ -144,6 +144,9 @@ def fetch(
     digest: Annotated[
         str | None, typer.Option(help="sha256:… that must come out; a run without it prints it.")
     ] = None,
+    make_room: Annotated[
+        bool, typer.Option(help="Remove models beside it that nobody serves, where the disk is too small.")
+    ] = False,
 ) -> None:
     """Bring a model's files to a folder: a link where they are here already, else a download that can go on.
 
@@ -153,7 +156,7 @@ def fetch(
     from controllable_inference.serving.termination import write_termination_log
 
     try:
-        found = fetch_model(uri, to, revision, digest, progress=_say)
+        found = fetch_model(uri, to, revision, digest, make_room, progress=_say)
     except ModelNotFound as error:
         write_termination_log("ModelNotFound", str(error))
         raise
@@ -186,10 +189,13 @@ def triton(
         typer.echo(server.ensure_triton(_say))
         return
     from controllable_inference.serving.config import load_engine_config
+    from controllable_inference.serving.fetch.eviction import hold
     from controllable_inference.serving.termination import write_termination_log
 
     try:
-        drain = load_engine_config().serving.drain_timeout_seconds
+        config = load_engine_config()
+        hold(Path(config.model.path))
+        drain = config.serving.drain_timeout_seconds
         server.exec_triton(server.Ports(http_port, grpc_port, metrics_port), drain, _say)
     except ControllableError as error:
         write_termination_log("ModelLoadFailed", str(error))

@@ -82,10 +82,9 @@ def test_replicas_share_a_cache_that_outlives_them_and_goes_with_the_model(
         return set(kubectl("exec", running[0], "-c", "fetch", "--", "cat", "/weights/seen").split())
 
     def seen_by_both() -> bool:
-        there = {pod["metadata"]["name"] for pod in kubectl.list("pods", PODS)}
-        return (
-            len(there) == 2 and all(_fetches(pod) for pod in kubectl.list("pods", PODS)) and names() == there
-        )
+        pods = kubectl.list("pods", PODS)
+        running = {pod["metadata"]["name"] for pod in pods if _fetches(pod)}
+        return len(running) == len(pods) == 2 and names() == running
 
     eventually(seen_by_both, 60)
     first = names()

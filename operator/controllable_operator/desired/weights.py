@@ -45,7 +45,8 @@ def fetch_arguments(model: ControllableModel) -> list[str]:
     source = model.spec.model
     revision = ["--revision", source.revision] if source.revision else []
     digest = ["--digest", source.digest] if source.digest else []
-    return ["fetch", source.uri, "--to", model_path(model), *revision, *digest]
+    room = ["--make-room"] if source.cache else []
+    return ["fetch", source.uri, "--to", model_path(model), *revision, *digest, *room]
 
 
 def fetch_environment(model: ControllableModel) -> list[Manifest]:

@@ -38,6 +38,7 @@ def fetch(
     to: Path,
     revision: str | None = None,
     digest: str | None = None,
+    make_room: bool = False,
     environ: Mapping[str, str] = os.environ,
     progress: Progress = print,
 ) -> Fetched:
@@ -47,7 +48,8 @@ def fetch(
     downloads while the others wait, and a download goes on where an earlier one stopped. What `to` holds of
     the same uri, revision and digest already is taken as it is, without asking the source.
 
-    digest: `sha256:…` that must come out; what it is taken of is told in `digest.py`.
+    digest: `sha256:…` that must come out; what it is taken of is told in `digest.py`. make_room: the folder
+    around `to` is a cache, where models that no engine holds may go for this one.
 
     Raises ModelNotFound where somebody has to act, ModelFetchFailed where it may help to try again; the
     message says what was wrong, with which URI, and what to do.
@@ -56,7 +58,7 @@ def fetch(
     to.parent.mkdir(parents=True, exist_ok=True)
     wanted = Wanted(uri, revision, digest)
     if is_downloaded(uri):
-        return bring(_remote(wanted, environ), wanted, Place(to), progress)
+        return bring(_remote(wanted, environ), wanted, Place(to, make_room), progress)
     source = local_source(uri, environ)
     check_model_folder(source, uri)
     found = Fetched(None, None)

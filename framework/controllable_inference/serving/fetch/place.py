@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from controllable_inference.errors import ModelFetchFailed, ModelNotFound
+from controllable_inference.serving.fetch.eviction import MARKER, evict, used
 from controllable_inference.serving.fetch.meter import Progress, size
 
-_MARKER = ".source"
 _POLL, _TELL = 0.5, 30.0
 
 
@@ -48,18 +48,22 @@ class Wanted:
 
 
 class Place:
-    """A folder that is to hold a model. Beside it lie a lock, and what an unfinished download has so far."""
+    """A folder that is to hold a model. Beside it lie a lock, and what an unfinished download has so far.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    make_room: whether what nobody uses in the folder around it may go where the disk is too small.
+    """
+
+    def __init__(self, folder: Path, make_room: bool = False) -> None:
+        self.folder, self._make_room = folder, make_room
 
     def holds(self, wanted: Wanted) -> Fetched | None:
         """What is here, if it is what is wanted; None if not, or if nothing is here."""
         with contextlib.suppress(OSError, ValueError, KeyError):
-            told = json.loads((self.folder / _MARKER).read_text())
+            told = json.loads((self.folder / MARKER).read_text())
             found = Fetched(told["digest"], told["size"])
             same = (told["uri"], told["revision"]) == (wanted.uri, wanted.revision)
             if same and wanted.digest in (None, found.digest):
+                used(self.folder)
                 return found
         return None
 
@@ -88,6 +92,8 @@ class Place:
 
     def check_room(self, needed: int, uri: str) -> None:
         """ModelFetchFailed where the disk has not so many bytes."""
+        if self._make_room:
+            evict(self.folder, needed)
         free = shutil.disk_usage(self.folder.parent).free
         if needed > free:
             raise ModelFetchFailed(
@@ -98,7 +104,7 @@ class Place:
     def publish(self, partial: Path, wanted: Wanted, found: Fetched) -> None:
         """Let the finished download appear, in the place of what was there before."""
         facts = {"uri": wanted.uri, "revision": wanted.revision} | asdict(found)
-        (partial / _MARKER).write_text(json.dumps(facts))
+        (partial / MARKER).write_text(json.dumps(facts))
         _flush(partial)
         if self.folder.is_symlink():
             self.folder.unlink()
@@ -107,7 +113,7 @@ class Place:
         partial.rename(self.folder)
 
     def _refuse_foreign(self) -> None:
-        if self.folder.is_dir() and not self.folder.is_symlink() and not (self.folder / _MARKER).exists():
+        if self.folder.is_dir() and not self.folder.is_symlink() and not (self.folder / MARKER).exists():
             raise ModelNotFound(f"{self.folder}: is a folder already; remove it or fetch to another place")
 
 
