@@ -14,9 +14,10 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from controllable_inference.errors import ModelFetchFailed, ModelNotFound
-from controllable_inference.serving.fetch import download, fetch
+from controllable_inference.serving.fetch import download, fetch, http
 from controllable_inference.serving.fetch.archive import unpack
 from controllable_inference.serving.fetch.place import Place
 from controllable_inference.serving.fetch.web import WebRemote
@@ -301,6 +302,30 @@ def test_credentials_are_sent_as_the_secret_has_them(web, environ, header):
     remote = WebRemote("https://host/nano.tar.gz", None, environ)
     remote._uri = web.uri  # a TLS server would need a certificate; what is sent is the same
     assert remote.listing().files[0].size == len(web.content)
+
+
+def redirecting(to):
+    def answer(request):
+        if request.url.host == "first":
+            return httpx.Response(302, headers={"Location": to})
+        return httpx.Response(200, content=request.headers.get("Authorization", "nobody").encode())
+
+    transport = httpx.MockTransport(answer)
+    return httpx.Client(transport=transport, follow_redirects=True, headers={"Authorization": "Bearer t"})
+
+
+def test_a_redirect_takes_no_credentials_along(tmp_path):
+    with http.response(redirecting("https://second/x.zip"), "https://first/x.zip", "uri", "") as answer:
+        assert answer.read() == b"nobody"
+
+
+def test_a_redirect_to_where_nothing_is_encrypted_is_refused():
+    client = redirecting("http://second/x.zip")
+    with (
+        pytest.raises(ModelNotFound, match="redirects to second without encryption"),
+        http.response(client, "https://first/x.zip", "uri", ""),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

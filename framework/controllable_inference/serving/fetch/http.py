@@ -34,6 +34,8 @@ def response(
             headers["If-Range"] = validator
     try:
         with client.stream("GET", url, headers=headers) as answer:
+            if url.startswith("https:") and answer.url.scheme != "https":
+                raise ModelNotFound(f"{uri}: redirects to {answer.url.host} without encryption; refused")
             check_status(answer.status_code, uri, what_to_do)
             yield answer
     except httpx.TransportError as error:
