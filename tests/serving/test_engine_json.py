@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 from controllable_inference.serving.config import ENV, EngineConfig, load_engine_config
 from controllable_inference.serving.errors import ConfigError
+from controllable_inference.serving.local import _destination
 from controllable_inference.serving.manifest import parse_duration, parse_manifest, read_manifest
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "engine.schema.json").read_text())
@@ -63,6 +64,28 @@ def test_what_a_manifest_says_wins_over_defaults_field_by_field():
     assert document["control"]["pathPruning"] == {"enabled": True, "maxPaths": 4, "threshold": None}
     assert document["control"]["trace"] == "full"
     assert document["serving"]["queue"] == {"size": 256, "timeoutSeconds": 90.0}
+
+
+def test_one_machine_fetches_what_the_manifest_pins_and_needs_no_cache_for_it():
+    source = {"uri": "s3://models/nano", "digest": "sha256:1", "cache": {"size": "1Gi"}}
+    wanted = parse_manifest(manifest(model=source | {"secretRef": {"name": "keys"}}))
+    assert (wanted.uri, wanted.revision, wanted.digest) == ("s3://models/nano", None, "sha256:1")
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [
+        ("hf://org/nano", "org--nano"),
+        ("s3://models/deep/nano", "s3--models--deep--nano"),
+        ("https://host/nano.zip", "https--host--nano.zip"),
+    ],
+)
+def test_one_machine_keeps_downloads_between_runs(tmp_path, monkeypatch, uri, folder):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = _destination(parse_manifest(manifest(model={"uri": uri})), tmp_path / "scratch")
+    assert kept == tmp_path / "controllable-inference" / "models" / folder
+    linked = _destination(parse_manifest(manifest()), tmp_path / "scratch")
+    assert linked == tmp_path / "scratch" / "model"
 
 
 @pytest.mark.parametrize(
