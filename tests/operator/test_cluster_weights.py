@@ -13,6 +13,7 @@ from cluster_fixtures import PAUSE, Kubectl, eventually
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 BUSYBOX = "localhost/busybox:1"
+STAY = "trap exit TERM; sleep 3600 & wait"  # until it is told to go, and no longer
 PODS = "app.kubernetes.io/instance=nano"
 
 
@@ -72,36 +73,35 @@ def test_replicas_share_a_cache_that_outlives_them_and_goes_with_the_model(
     kubectl: Kubectl, storage_class: str
 ) -> None:
     # Each pod leaves its name; a model with two of them has two names in one folder.
-    script = "echo $HOSTNAME >> /weights/seen && sleep 3600"
+    script = f"echo $HOSTNAME >> /weights/seen && {STAY}"
     cache = {"size": "1Gi", "storageClassName": storage_class}
     kubectl.apply(nano(script, replicas=2, model={"cache": cache}))
 
-    def names() -> set[str]:
-        pods = [pod for pod in kubectl.list("pods", PODS) if pod["status"]["phase"] == "Pending"]
-        running = [pod["metadata"]["name"] for pod in pods if _fetches(pod)]
-        return set(kubectl("exec", running[0], "-c", "fetch", "--", "cat", "/weights/seen").split())
+    def running() -> set[str]:
+        return {pod["metadata"]["name"] for pod in kubectl.list("pods", PODS) if _fetches(pod)}
 
-    def seen_by_both() -> bool:
-        pods = kubectl.list("pods", PODS)
-        running = {pod["metadata"]["name"] for pod in pods if _fetches(pod)}
-        return len(running) == len(pods) == 2 and names() == running
+    def seen() -> set[str]:
+        pod = next(iter(running()), None)
+        return (
+            set(kubectl("exec", pod, "-c", "fetch", "--", "cat", "/weights/seen").split()) if pod else set()
+        )
 
-    eventually(seen_by_both, 60)
-    first = names()
+    eventually(lambda: len(running()) == 2 and running() == seen(), 60)
+    first = seen()
     kubectl.patch("cmodel", "nano", {"spec": {"replicas": 0}})
     eventually(lambda: not kubectl.list("pods", PODS), 60)
     claim = kubectl.get("persistentvolumeclaim", "nano-weights") or {}
     assert claim["status"]["phase"] == "Bound"
     kubectl.patch("cmodel", "nano", {"spec": {"suspend": True}})
     kubectl.patch("cmodel", "nano", {"spec": {"suspend": False, "replicas": 1}})
-    eventually(lambda: first < names() if kubectl.list("pods", PODS) else False, 60)
+    eventually(lambda: first < seen(), 60)
     kubectl("delete", "cmodel", "nano", "--wait=false")
     eventually(lambda: kubectl.get("persistentvolumeclaim", "nano-weights") is None, 90)
 
 
 def test_while_nothing_changes_a_cache_is_not_written(kubectl: Kubectl, storage_class: str) -> None:
     cache = {"size": "1024Mi", "storageClassName": storage_class}
-    kubectl.apply(nano("sleep 3600", replicas=0, model={"cache": cache}))
+    kubectl.apply(nano(STAY, replicas=0, model={"cache": cache}))
 
     def claim() -> dict[str, Any]:
         return kubectl.get("persistentvolumeclaim", "nano-weights") or {}
@@ -114,7 +114,7 @@ def test_while_nothing_changes_a_cache_is_not_written(kubectl: Kubectl, storage_
 
 
 def test_an_image_is_mounted_where_fetch_and_engine_look_for_it(kubectl: Kubectl) -> None:
-    kubectl.apply(nano("ls /sources && sleep 3600", uri=f"oci://{PAUSE}"))
+    kubectl.apply(nano(f"ls /sources && {STAY}", uri=f"oci://{PAUSE}"))
 
     def listed() -> str:
         (pod,) = kubectl.list("pods", PODS)
@@ -127,13 +127,13 @@ def test_an_image_is_mounted_where_fetch_and_engine_look_for_it(kubectl: Kubectl
 
 
 def test_an_image_that_cannot_be_pulled_is_told_by_its_name(kubectl: Kubectl) -> None:
-    kubectl.apply(nano("sleep 3600", uri="oci://localhost/no-such-model:1"))
+    kubectl.apply(nano(STAY, uri="oci://localhost/no-such-model:1"))
     eventually(lambda: condition(kubectl, "Ready").get("reason") == "ImagePullFailed", 60)
     assert "localhost/no-such-model:1" in condition(kubectl, "Ready")["message"]
 
 
 def test_a_secret_that_is_not_there_is_told_by_its_name(kubectl: Kubectl) -> None:
-    kubectl.apply(nano("sleep 3600", model={"secretRef": {"name": "hf-token"}}))
+    kubectl.apply(nano(STAY, model={"secretRef": {"name": "hf-token"}}))
     eventually(lambda: condition(kubectl, "Ready").get("reason") == "ModelNotFound", 60)
     assert 'secret "hf-token" not found' in condition(kubectl, "Ready")["message"]
 
