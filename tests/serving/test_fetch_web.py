@@ -85,6 +85,7 @@ class Files(BaseHTTPRequestHandler):
             for at in range(0, len(content), 100_000):
                 if server.breaks is not None and at >= server.breaks:
                     self.close_connection = True
+                    server.broke_off()
                     return
                 self.wfile.write(content[at : at + 100_000])
                 server.sent += len(content[at : at + 100_000])
@@ -101,13 +102,8 @@ def web():
     with ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
         server.daemon_threads = True
         server.content, server.etag, server.asked, server.sent = tar_of(FILES), '"1"', [], 0
-        server.breaks, server.status, server.ranges, server.slowness, server.password = (
-            None,
-            200,
-            True,
-            0,
-            None,
-        )
+        server.breaks, server.status, server.ranges, server.slowness = None, 200, True, 0
+        server.password, server.broke_off = None, lambda: None
         server.uri = f"http://127.0.0.1:{server.server_port}/nano.tar.gz"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -151,9 +147,13 @@ def test_a_download_that_breaks_off_again_and_again_goes_on_each_time(web, tmp_p
 
 
 def test_a_server_without_ranges_is_read_from_the_start_again(web, tmp_path):
-    web.breaks, web.ranges = 700_000, False
-    threading.Timer(0.005, lambda: setattr(web, "breaks", None)).start()
+    def whole_from_now_on():
+        if len(web.asked) > 1:  # the first only looks what there is
+            web.breaks = None
+
+    web.breaks, web.ranges, web.broke_off = 700_000, False, whole_from_now_on
     fetch(web.uri, tmp_path / "model", digest=pin(web.content), progress=quiet)
+    assert len(web.asked) == 3
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == FILES["model.safetensors"]
 
 
@@ -167,22 +167,17 @@ def test_a_server_that_never_brings_more_is_given_up_and_says_what_to_expect(web
 
 
 def test_an_archive_that_changed_meanwhile_is_not_glued_together(web, tmp_path):
-    web.breaks = 700_000
-    monitor = threading.Thread(target=_change_once_it_broke_off, args=(web,))
-    monitor.start()
     new = tar_of(FILES | {"config.json": b'{"new": 1}'})
-    web.next = new
+
+    def replaced():
+        if len(web.asked) > 1:  # the first only looks what there is
+            web.content, web.etag, web.breaks = new, '"2"', None
+
+    web.breaks, web.broke_off = 700_000, replaced
     with pytest.raises(ModelFetchFailed, match="was changed while it was read; the next try reads anew"):
         fetch(web.uri, tmp_path / "model", digest=pin(new), progress=quiet)
-    monitor.join()
     fetch(web.uri, tmp_path / "model", digest=pin(new), progress=quiet)
     assert (tmp_path / "model" / "config.json").read_bytes() == b'{"new": 1}'
-
-
-def _change_once_it_broke_off(web):
-    while len(web.asked) < 2 or web.sent < 700_000:
-        time.sleep(0.001)
-    web.content, web.etag, web.breaks = web.next, '"2"', None
 
 
 def test_a_killed_download_goes_on_where_it_was(web, tmp_path):
