@@ -112,7 +112,12 @@ REFUSED = [
         "spec.serving.resources.requests.cpu",
         "should match",
     ),
-    ({"gpu": {"count": 2}}, "spec.gpu.count", "must be 0 or 1"),
+    ({"gpu": {"count": 2}}, "spec.gpu.nvlink", "count of more than 1 needs nvlink"),
+    ({"gpu": {"count": 1, "nvlink": "required"}}, "spec.gpu.nvlink", "nvlink is between GPUs"),
+    ({"gpu": {"product": "H200"}}, "spec.gpu.count", "product, memory and architecture are of GPUs"),
+    ({"gpu": {"count": 17, "nvlink": "preferred"}}, "spec.gpu.count", "less than or equal to 16"),
+    ({"gpu": {"count": 1, "memory": "much"}}, "spec.gpu.memory", "should match"),
+    ({"gpu": {"count": 1, "architecture": "Newton"}}, "spec.gpu.architecture", '"Hopper"'),
     ({"replicas": -1}, "spec.replicas", "greater than or equal to 0"),
     (
         {"scaling": {"minReplicas": 3, "maxReplicas": 2}},

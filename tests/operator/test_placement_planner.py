@@ -198,7 +198,8 @@ def test_groups_do_not_reach_beyond_a_node() -> None:
 
 
 def test_shared_gpus_are_not_taken_for_several() -> None:
-    gpus = cluster(nodes=[gpu_node(sharing="time-slicing")])
+    slices = gpu_node("node-2", product="NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", clique="c.0")
+    gpus = cluster(nodes=[gpu_node(sharing="time-slicing"), slices])
     assert plan(PAIR, gpus).obstacle is not None
     assert told(plan(Ask(1), gpus)) == ("DevicePlugin", "Node", None)
 

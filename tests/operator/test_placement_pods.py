@@ -133,13 +133,23 @@ def test_whole_boards_by_labels_are_limits_and_affinity_to_products_or_cliques(c
     assert engine(found)["resources"]["limits"] == {"nvidia.com/gpu": 2}
     must = pod(found)["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     products, cliques = [term["matchExpressions"] for term in must["nodeSelectorTerms"]]
-    assert "NVIDIA-H100-80GB-HBM3" in products[0]["values"]
-    assert cliques == [{"key": "nvidia.com/gpu.clique", "operator": "Exists"}]
+    assert "NVIDIA-H100-80GB-HBM3" in products[-1]["values"]
+    assert cliques[-1:] == [{"key": "nvidia.com/gpu.clique", "operator": "Exists"}]
 
 
 def test_preferred_boards_are_a_wish_of_the_pod(children: Any) -> None:
     affinity = pod(children(BY_LABELS, **CUBE))["affinity"]["nodeAffinity"]
-    assert affinity.keys() == {"preferredDuringSchedulingIgnoredDuringExecution"}
+    (wish, clique) = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert "NVIDIA-H100-80GB-HBM3" in wish["preference"]["matchExpressions"][-1]["values"]
+    assert clique["preference"]["matchExpressions"][-1]["operator"] == "Exists"
+
+
+@pytest.mark.parametrize("gpu", [PAIR, CUBE])
+def test_several_gpus_are_never_one_that_is_shared(children: Any, gpu: dict[str, Any]) -> None:
+    affinity = pod(children(BY_LABELS, **gpu))["affinity"]["nodeAffinity"]
+    must = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    whole = {"key": "nvidia.com/gpu.sharing-strategy", "operator": "NotIn", "values": ["time-slicing", "mps"]}
+    assert all(whole in term["matchExpressions"] for term in must)
 
 
 def test_a_product_and_its_memory_are_node_labels(children: Any) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from controllable_operator.kinds import OPTIONAL_CHILD_KINDS
+from controllable_operator.placement import Gpus, inventory
 from controllable_operator.plugin import capabilities, complete, connection, errors
 from controllable_operator.plugin.cli import COMMANDS, main, parser
 from controllable_operator.plugin.served import parse
+from gpu_objects import gpu_node
 from plugin_objects import resource
 
 ROOT = Path(__file__).parents[2]
@@ -181,7 +183,7 @@ OFFER = parse(
 
 
 def test_a_capability_is_there_if_all_that_it_needs_is_served() -> None:
-    found = {row["name"]: row for row in capabilities.build(OFFER, [])["capabilities"]}
+    found = {row["name"]: row for row in capabilities.build(OFFER, Gpus())["capabilities"]}
     assert (found["KEDA"]["available"], found["KEDA"]["version"]) == (True, "v1alpha1")
     assert found["custom metrics"]["available"]
     assert not found["Prometheus operator"]["available"]  # no PrometheusRule
@@ -193,15 +195,8 @@ def test_every_optional_kind_that_the_operator_knows_is_a_capability() -> None:
     assert {f"{kind.plural}.{kind.api_version.partition('/')[0]}" for kind in OPTIONAL_CHILD_KINDS} <= needed
 
 
-def test_gpus_are_counted_by_product() -> None:
-    def node(count: str) -> dict[str, Any]:
-        labels = {"nvidia.com/gpu.product": "H100"}
-        return {
-            "metadata": {"labels": labels},
-            "status": {"allocatable": {"nvidia.com/gpu": count, "cpu": "4"}},
-        }
-
-    assert capabilities.build(OFFER, [node("8"), node("8"), node("0")])["gpus"] == [
-        {"resource": "nvidia.com/gpu", "product": "H100", "nodes": 2, "count": 16}
-    ]
+def test_gpus_are_told_as_the_operator_counts_them() -> None:
+    found = capabilities.build(OFFER, inventory([gpu_node(), gpu_node("node-2"), gpu_node("cpu", 0)]))["gpus"]
+    assert found["told"] == "16 x NVIDIA-H100-80GB-HBM3 on 2 nodes by the device plugin (NVSwitch)"
+    assert [(item["nodes"], item["total"]) for item in found["nodes"]] == [(2, 16)]
     assert capabilities.build(OFFER, None)["gpus"] is None

@@ -38,8 +38,8 @@ class Devices:
 class Nodes:
     """Nodes whose device plugin offers GPUs of one type as nvidia.com/gpu.
 
-    most: on one node. switched: NVSwitch connects all GPUs of a node. shared: several pods get the same GPU.
-    clique: the most GPUs that NVLink connects across nodes.
+    most: on one node. switched: NVSwitch connects all GPUs of a node. shared: several pods get the same GPU,
+    or parts of it. clique: the most GPUs that NVLink connects across nodes.
     """
 
     type: GpuType

@@ -74,8 +74,8 @@ def is_switched_node(node: Manifest) -> bool:
 
 
 def _is_whole(labels: Manifest) -> bool:
-    """Whether a pod that gets a GPU of the node gets it for itself."""
-    return labels.get(_SHARING, "none") == "none"
+    """Whether a pod that gets a GPU of the node gets all of it, and for itself."""
+    return labels.get(_SHARING, "none") == "none" and "-MIG-" not in labels.get(_PRODUCT, "")
 
 
 def _devices(slices: Iterable[Manifest], grouping: frozenset[str]) -> tuple[Devices, ...]:

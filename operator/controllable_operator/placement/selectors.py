@@ -14,7 +14,7 @@ from controllable_operator.placement.plan import Placement
 _ATTRIBUTES = f'device.attributes["{DRIVER}"]'
 _CAPACITY = f'device.capacity["{DRIVER}"]'
 _PRODUCT, _MEMORY, _FAMILY = "nvidia.com/gpu.product", "nvidia.com/gpu.memory", "nvidia.com/gpu.family"
-_CLIQUE = "nvidia.com/gpu.clique"
+_CLIQUE, _SHARING = "nvidia.com/gpu.clique", "nvidia.com/gpu.sharing-strategy"
 _MIB = 2**20
 
 Term = list[dict[str, Any]]
@@ -48,6 +48,9 @@ def node_terms(ask: Ask, placement: Placement) -> list[Term]:
         always.append(_in(_FAMILY, [ask.architecture.lower().replace(" ", "-")]))
     if ask.memory:
         always.append(_at_least(ask.memory))
+    if ask.count > 1:
+        # Several shared ones may be one and the same GPU.
+        always.append({"key": _SHARING, "operator": "NotIn", "values": ["time-slicing", "mps"]})
     terms = [always]
     if ask.need > ask.memory:
         # Without the label nobody knows, and the model may well fit.

@@ -1,12 +1,12 @@
 """`capabilities`: what the cluster offers to models beyond Kubernetes itself."""
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from controllable_operator.kinds import HTTP_ROUTE, MODEL, POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT, Kind
+from controllable_operator.placement import Gpus
 from controllable_operator.plugin.marks import BAD, IDLE, OK
 from controllable_operator.plugin.served import Served
 from controllable_operator.plugin.view import FittingTable, Mark
@@ -43,11 +43,11 @@ CAPABILITIES = (
 )
 
 
-def build(served: list[Served], nodes: list[Manifest] | None) -> Manifest:
-    """The document of `-o json`; nodes: None where they may not be listed."""
+def build(served: list[Served], gpus: Gpus | None) -> Manifest:
+    """The document of `-o json`; gpus: None where what tells of them may not be listed."""
     return {
         "capabilities": [_row(capability, served) for capability in CAPABILITIES],
-        "gpus": None if nodes is None else _gpus(nodes),
+        "gpus": None if gpus is None else gpus.to_json() | {"told": gpus.told()},
     }
 
 
@@ -88,30 +88,6 @@ def _health(row: Manifest) -> str:
     return BAD if row["name"] == CAPABILITIES[0].name else IDLE
 
 
-def _gpus(nodes: Iterable[Manifest]) -> list[Manifest]:
-    """GPUs that nodes offer as an extended resource, by resource and product."""
-    found: dict[tuple[str, str], Manifest] = {}
-    for node in nodes:
-        product = (node["metadata"].get("labels") or {}).get("nvidia.com/gpu.product", "")
-        for resource, amount in ((node.get("status") or {}).get("allocatable") or {}).items():
-            if resource.endswith("/gpu") and str(amount).isdigit() and int(amount):
-                row = found.setdefault(
-                    (resource, product), {"resource": resource, "product": product, "nodes": 0, "count": 0}
-                )
-                row["nodes"] += 1
-                row["count"] += int(amount)
-    return [found[key] for key in sorted(found)]
-
-
-def _gpu_line(gpus: list[Manifest] | None) -> str:
-    if gpus is None:
-        return "GPUs: unknown, as you may not list nodes"
-    if not gpus:
-        return "GPUs: none as an extended resource; models run on CPUs, or on devices of DRA"
-    told = [
-        " ".join(
-            filter(None, (str(row["count"]), row["resource"], row["product"], f"on {row['nodes']} nodes"))
-        )
-        for row in gpus
-    ]
-    return f"GPUs: {', '.join(told)}"
+def _gpu_line(gpus: Manifest | None) -> str:
+    told = "unknown, as you may not list nodes and what DRA tells" if gpus is None else gpus["told"]
+    return f"GPUs: {told}"

@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from controllable_operator.desired.common import HTTP_PORT, INSTANCE_LABEL, NAME_LABEL
-from controllable_operator.kinds import POD, Kind
+from controllable_operator.kinds import COMPUTE_DOMAIN, GPU_KINDS, POD, Kind
+from controllable_operator.placement import Gpus, inventory
 from controllable_operator.plugin import ask as asking
 from controllable_operator.plugin import capabilities as offers
 from controllable_operator.plugin import diagnosis, tree, view
@@ -21,7 +22,7 @@ from controllable_operator.plugin import fleet as fleet_list
 from controllable_operator.plugin import status as one_model
 from controllable_operator.plugin import top as load
 from controllable_operator.plugin.connection import PARALLEL, Connection
-from controllable_operator.plugin.errors import ModelSilent, NotAllowed, PluginError
+from controllable_operator.plugin.errors import ModelSilent, NotAllowed, NotServed, PluginError
 from controllable_operator.plugin.health import condition
 from controllable_operator.plugin.models import model as find_model
 from controllable_operator.plugin.models import models as find_models
@@ -34,7 +35,6 @@ Document = dict[str, Any]
 _WATCH_SECONDS = 2.0
 _SCRAPE_SECONDS = 10.0
 _FLEET_FRAME = 4  # lines around the models
-_NODE = Kind("v1", "Node", "nodes")
 
 
 def status(options: Options) -> None:
@@ -76,11 +76,8 @@ def fleet(options: Options) -> None:
 def capabilities(options: Options) -> None:
     """`capabilities`."""
     connection, _ = _connect(options)
-    try:
-        nodes = connection.list(_NODE.path(None))
-    except NotAllowed:
-        nodes = None
-    document = offers.build(served(connection), nodes)
+    kinds = served(connection)
+    document = offers.build(kinds, _gpus(connection, any(item.kind == COMPUTE_DOMAIN for item in kinds)))
     _show(options, lambda: document, offers.render)
 
 
@@ -125,6 +122,22 @@ def ask(options: Options) -> None:
         console.print(Text(asking.account(answer, time.monotonic() - started), style="dim"))
     else:
         print(view.dump(answer.to_json(options.name), options.output))
+
+
+def _gpus(connection: Connection, compute_domains: bool) -> Gpus | None:
+    """What the cluster has, an administrator's own attribute apart; None without the right to see it."""
+    try:
+        nodes, slices, classes = (_listed(connection, kind) for kind in GPU_KINDS)
+        return inventory(nodes, slices, classes, compute_domains=compute_domains)
+    except NotAllowed:
+        return None
+
+
+def _listed(connection: Connection, kind: Kind) -> list[Document]:
+    try:
+        return connection.list(kind.path(None))
+    except NotServed:
+        return []
 
 
 def _connect(options: Options) -> tuple[Connection, str]:
