@@ -19,6 +19,7 @@ from benchmarks.operator.fleet import Fleet
 from benchmarks.operator.measure import Operator, Sample
 
 LIMIT = 900.0  # seconds after which a wait is given up
+LOOK = 0.5  # seconds between two looks, which cost the operator something, too
 PROGRAMS = ("operator", "kube-apiserver", "etcd", "kube-controller", "kube-scheduler", "kwok", "benchmark")
 
 
@@ -172,7 +173,7 @@ def _settled(fleet: Fleet, operator: Operator) -> Sample:
             quiet_since, last = time.monotonic(), count
         if time.monotonic() - quiet_since > 3:
             return sample
-        time.sleep(0.25)
+        time.sleep(LOOK)
 
 
 def _until(holds: Callable[[], bool], operator: Operator) -> None:
@@ -182,7 +183,7 @@ def _until(holds: Callable[[], bool], operator: Operator) -> None:
             raise RuntimeError(f"the operator ended with status {operator.process.returncode}")
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {LIMIT:.0f} s")
-        time.sleep(0.25)
+        time.sleep(LOOK)
 
 
 def _grown(before: Sample, after: Sample, name: str) -> float:

@@ -87,6 +87,8 @@ def settings() -> kopf.OperatorSettings:
     result = kopf.OperatorSettings()
     result.peering.standalone = True
     result.posting.enabled = False
+    # kopf keeps an object's last event for so long; at a start it sees all objects in a few seconds
+    result.queueing.idle_timeout = 0.2
     result.networking.error_backoffs = _Backoffs()
     result.watching.server_timeout = RENEW_SECONDS
     result.watching.chunk_size = _PAGE

@@ -16,7 +16,7 @@ from controllable_operator.gpu_inventory import GpuInventory
 from controllable_operator.kinds import COMPUTE_DOMAIN, MODEL
 from controllable_operator.leader import Elector
 from controllable_operator.measurements import Measurements, ask
-from controllable_operator.metrics import Fleet
+from controllable_operator.metrics import LEADER, Fleet
 from controllable_operator.reconcile import Context, reconcile
 from controllable_operator.settings import Settings
 from controllable_operator.store import Store
@@ -106,6 +106,7 @@ class Operator:
             await self._elector.run(self._controller.start, self._controller.stop)
             return
         self._controller.start()
+        LEADER.set(1)
         try:
             await asyncio.Event().wait()
         finally:
