@@ -74,7 +74,8 @@ def measure(arguments: argparse.Namespace) -> None:
             some = fleet.Fleet(size, arguments.namespaces)
             runs.append(run(some, logs, say, arguments.steady, arguments.changes))
             arguments.results.write_text(report(runs, arguments.namespaces, arguments.notes))
-            some.delete()
+            if size != arguments.sizes[-1]:  # the last ones go with the cluster
+                some.delete()
     say(arguments.results.read_text())
 
 

@@ -33,7 +33,7 @@ class Timing:
     duration: int = 15
     deadline: float = 10.0
     renew: float = 2.0
-    look: float = 1.0
+    look: float = 0.5
 
 
 class Elector:
