@@ -48,7 +48,7 @@ class Running:
         )
 
 
-def start_server(folder, model, repository, drain_timeout="3s", **environ):
+def start_server(folder, model, repository, **environ):
     """Start `controllable-inference serve` on a manifest for `model`; returns at once."""
     (folder / "manifest.yaml").write_text(
         yaml.safe_dump(
@@ -59,11 +59,7 @@ def start_server(folder, model, repository, drain_timeout="3s", **environ):
                 "spec": {
                     "model": {"uri": str(model)},
                     "control": {"computeBudget": {"maxTokens": 100000}, "trace": "full"},
-                    "serving": {
-                        "maxConcurrentRequests": 4,
-                        "queue": {"size": 2},
-                        "drainTimeout": drain_timeout,
-                    },
+                    "serving": {"maxConcurrentRequests": 4, "queue": {"size": 2}, "drainTimeout": "3s"},
                 },
             }
         )

@@ -62,19 +62,6 @@ def test_however_it_ends_no_process_is_left(number, tiny_model, faulty_repositor
         running.process.wait()
 
 
-def test_a_server_with_nothing_to_do_is_gone_long_before_its_drain_timeout(
-    tiny_model, faulty_repository, tmp_path
-):
-    running = start_server(tmp_path, tiny_model, faulty_repository, drain_timeout="60s")
-    try:
-        running.wait("ready", 200, 60)  # so it has answered a request
-        processes = family(running)
-        running.process.terminate()
-        assert gone(processes, 30)
-    finally:
-        running.process.kill()
-
-
 def test_weights_that_do_not_load_end_it_with_the_engines_reason(tiny_model, faulty_repository, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()

@@ -1,6 +1,5 @@
 """Triton's side of the engine: tensors in, events out. What they mean is decided in the framework."""
 
-import gc
 import json
 import logging
 import sys
@@ -38,9 +37,6 @@ class TritonPythonModel:
         # Triton's metric objects must go before the stub does, else it crashes on its way out.
         self._model = None
         self._families.clear()
-        # Triton waits for every request that Python still holds, be it in a cycle that nobody has collected
-        # yet: a server with nothing to do took its whole exit timeout, and held its GPU as long.
-        gc.collect()
 
     def _series(self, name, metric, labels):
         if name not in self._families:
