@@ -15,7 +15,7 @@ from gpu_objects import gpu_node, resource_slice
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
 SOON = 15.0
-ANYWHERE = {"spec": {"tolerations": [{"operator": "Exists"}], "terminationGracePeriodSeconds": 0}}
+ANYWHERE = {"spec": {"tolerations": [{"operator": "Exists"}]}}
 Board = Callable[[dict[str, Any]], None]
 
 
