@@ -18,6 +18,7 @@ LONG = {
     "max_tokens": 300,
     "reasoning_effort": "high",
 }
+RECONNECT = 20  # requests on one connection
 PAUSE = 0.05  # for each client, so that a small machine has time for starting pods
 
 
@@ -28,16 +29,18 @@ class Load:
         self.url, self.done, self.failures = url, Counter(), []
 
     async def client(self, kind: str, body: dict, stream: bool) -> None:
-        # One connection each, and no retry that would hide a loss.
+        # One connection each, and no retry that would hide a loss. A new one now and then: a Service chooses
+        # a pod for each connection, so a pod that comes gets no request of those who keep theirs.
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        async with httpx.AsyncClient(base_url=self.url, timeout=60, limits=limits) as http:
-            while True:
-                try:
-                    await (self.streamed if stream else self.whole)(http, body | {"model": "nano"})
-                    self.done[kind] += 1
-                except Exception as error:
-                    self.failures.append(f"{kind}: {type(error).__name__}: {error}"[:300])
-                await asyncio.sleep(PAUSE)
+        while True:
+            async with httpx.AsyncClient(base_url=self.url, timeout=60, limits=limits) as http:
+                for _ in range(RECONNECT):
+                    try:
+                        await (self.streamed if stream else self.whole)(http, body | {"model": "nano"})
+                        self.done[kind] += 1
+                    except Exception as error:
+                        self.failures.append(f"{kind}: {type(error).__name__}: {error}"[:300])
+                    await asyncio.sleep(PAUSE)
 
     async def whole(self, http: httpx.AsyncClient, body: dict) -> None:
         answer = await http.post("/v1/chat/completions", json=body)
