@@ -117,6 +117,7 @@ REFUSED = [
     ({"gpu": {"product": "H200"}}, "spec.gpu.count", "product, memory and architecture are of GPUs"),
     ({"gpu": {"count": 17, "nvlink": "preferred"}}, "spec.gpu.count", "less than or equal to 16"),
     ({"gpu": {"count": 1, "memory": "much"}}, "spec.gpu.memory", "should match"),
+    ({"gpu": {"count": 1, "memory": "1E400"}}, "spec.gpu.memory", "should match"),
     ({"gpu": {"count": 1, "architecture": "Newton"}}, "spec.gpu.architecture", '"Hopper"'),
     ({"replicas": -1}, "spec.replicas", "greater than or equal to 0"),
     (

@@ -10,7 +10,7 @@ from controllable_operator.api import ControllableModel
 from controllable_operator.cluster import Cluster
 from controllable_operator.desired import desired
 from controllable_operator.desired.gpus import claim_templates, planned
-from controllable_operator.errors import Unplaceable
+from controllable_operator.errors import InvalidSpec, Unplaceable
 from controllable_operator.placement import Gpus, inventory
 from controllable_operator.placement.allocated import Allocated, by_claims, by_nodes
 from controllable_operator.placement.placed import Placed, place
@@ -96,6 +96,12 @@ def test_product_memory_and_architecture_are_selectors_that_look_before_they_ask
 def test_gpus_that_are_sold_as_80_gb_are_had_by_80_gi(make_model: MakeModel) -> None:
     model = make_model(gpu=PAIR | {"memory": "80Gi"})
     assert placed(model, BY_DRA).placement.obstacle is None
+
+
+@pytest.mark.parametrize("memory", ["1E400", "-5Gi", "0Gi", "5m", "9" * 20 + "Gi"])
+def test_memory_is_a_plain_size(make_model: MakeModel, memory: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"spec\.gpu\.memory"):
+        make_model(gpu=PAIR | {"memory": memory})
 
 
 def test_another_claim_is_another_template_as_theirs_can_not_be_changed(children: Any) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from controllable_operator.api.types import ApiModel, Quantity, rule, rules
+from controllable_operator.api.types import ApiModel, rule, rules
 
 
 class Gpu(ApiModel):
@@ -51,8 +51,11 @@ class Gpu(ApiModel):
             "without NVIDIA in front: A100-SXM4-80GB. Default: any."
         ),
     )
-    memory: Quantity | None = Field(
+    memory: str | None = Field(
         default=None,
+        # a plain size: a quantity may be negative, a fraction of a byte, or 1E400
+        pattern=r"^[1-9][0-9]{0,5}(Mi|Gi|M|G)$",
+        max_length=8,
         description=(
             "memory that each GPU has at least, by its name: 80Gi takes all GPUs that are sold as 80 GB, "
             "though the driver shows a little less. Default: what the model needs, where that is known."
