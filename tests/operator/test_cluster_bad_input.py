@@ -81,8 +81,9 @@ def server(kubectl: Kubectl) -> Server:
 
 def names_what_is_wrong(answer: dict[str, Any]) -> bool:
     causes = answer.get("details", {}).get("causes", [])
-    # <nil>: "some validation rules were not checked", beside what is wrong
-    fields = [field for cause in causes if (field := cause.get("field", "")) != "<nil>"]
+    # <nil>: "some validation rules were not checked", beside what is wrong. What the scale subresource finds
+    # wrong has a leading dot.
+    fields = [field.lstrip(".") for cause in causes if (field := cause.get("field", "")) != "<nil>"]
     return all(field.startswith(("spec", "metadata.name")) for field in fields) and (
         bool(fields) or '"spec.' in answer["message"] or "unknown field" in answer["message"]
     )
