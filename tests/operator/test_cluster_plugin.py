@@ -114,7 +114,7 @@ def test_the_end_of_the_log_of_a_container_that_fails_is_shown(
     kubectl: Kubectl, controllable: Plugin
 ) -> None:
     kubectl.apply(nano(serving={"image": "localhost/busybox:1"}))
-    eventually(lambda: reason(kubectl, "nano") == "ModelLoadFailed")
+    eventually(lambda: reason(kubectl, "nano") == "ModelFetchFailed")
     document = json.loads(told(controllable("status", "nano", "--output=json")))
     assert "container fetch exited" in document["findings"][0]["message"]
     assert document["log"] is None or document["log"]["container"] == "fetch"
