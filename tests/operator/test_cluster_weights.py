@@ -106,7 +106,7 @@ def test_while_nothing_changes_a_cache_is_not_written(kubectl: Kubectl, storage_
     def claim() -> dict[str, Any]:
         return kubectl.get("persistentvolumeclaim", "nano-weights") or {}
 
-    eventually(lambda: claim()["status"]["phase"] == "Bound")
+    eventually(lambda: claim().get("status", {}).get("phase") == "Bound")
     before = claim()["metadata"]["resourceVersion"]
     kubectl.patch("cmodel", "nano", {"spec": {"control": {"trace": "full"}}})
     eventually(lambda: _status(kubectl).get("observedGeneration") == 2)
