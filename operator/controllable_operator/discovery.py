@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 CUSTOM_METRICS_GROUP = "custom.metrics.k8s.io"
 _CUSTOM_METRICS = (f"{CUSTOM_METRICS_GROUP}/v1beta2", f"{CUSTOM_METRICS_GROUP}/v1beta1")
-OPTIONAL_GROUPS = {kind.api_version.partition("/")[0] for kind in OPTIONAL_KINDS} | {CUSTOM_METRICS_GROUP}
+OPTIONAL_GROUPS = {kind.group for kind in OPTIONAL_KINDS} | {CUSTOM_METRICS_GROUP}
 # The API server tells of a definition a little before (or after) it lists its kind.
 _LOOK_AFTER_SECONDS = (0.5, 2.0, 10.0)
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from controllable_operator import rollout
 from controllable_operator.api import API_VERSION, KIND, ControllableModel, Status
+from controllable_operator.api.types import timestamp
 from controllable_operator.client import Client
 from controllable_operator.desired.common import MANAGER, content_hash
 from controllable_operator.errors import Conflict
@@ -37,7 +38,7 @@ def events_for(model: ControllableModel, status: Status, now: datetime) -> list[
 def _event(model: ControllableModel, news: _News, now: datetime) -> dict[str, Any]:
     """The Event. Its name follows from what it says: the same news is counted in it and fills no list."""
     meta = model.metadata
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = timestamp(now)
     return {
         "apiVersion": "v1",
         "kind": "Event",

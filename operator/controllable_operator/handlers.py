@@ -71,7 +71,7 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
 
     for kind in WATCHED_KINDS:
         handler = partial(told, watched=kind)
-        kopf.on.event(*_selector(kind.api_version), kind.plural, registry=handlers, id=kind.plural)(handler)
+        kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers, id=kind.plural)(handler)
 
     async def offer_changed(spec: kopf.Spec, **_: Any) -> None:
         if spec.get("group") in OPTIONAL_GROUPS:
@@ -94,10 +94,5 @@ def settings() -> kopf.OperatorSettings:
     result.watching.chunk_size = _PAGE
     for kind in WATCHED_KINDS:
         if labels := selector(kind):
-            result.watching.label_selectors[(*_selector(kind.api_version), kind.plural)] = labels
+            result.watching.label_selectors[(kind.group, kind.version, kind.plural)] = labels
     return result
-
-
-def _selector(api_version: str) -> tuple[str, str]:
-    group, _, version = api_version.rpartition("/")
-    return group, version

@@ -14,6 +14,16 @@ class Kind:
     name: str
     plural: str
 
+    @property
+    def group(self) -> str:
+        """API group, empty for the core one."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """Version of the group."""
+        return self.api_version.rpartition("/")[2]
+
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
         """URL path of the collection, of one object, or of its subresource; all namespaces if None."""
         root = "/apis/" if "/" in self.api_version else "/api/"

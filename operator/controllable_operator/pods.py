@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from controllable_operator.api import ModelStatus
+from controllable_operator.conditions import condition
 from controllable_operator.desired.deployment import template_hash
 from controllable_operator.desired.pod import FETCH, TRITON
 
@@ -79,9 +80,9 @@ def reports(pods: list[dict[str, Any]]) -> list[PodReport]:
 
 def _stage(pod: dict[str, Any]) -> Stage:
     statuses = _container_statuses(pod)
-    if _condition(pod, "PodScheduled").get("status") != "True":
+    if condition(pod, "PodScheduled").get("status") != "True":
         return Stage.PENDING
-    if _condition(pod, "Ready").get("status") == "True":
+    if condition(pod, "Ready").get("status") == "True":
         return Stage.READY
     if statuses.get(FETCH, {}).get("state", {}).get("terminated", {}).get("exitCode") != 0:
         return Stage.FETCHING
@@ -105,7 +106,7 @@ def _fetched(pod: dict[str, Any]) -> ModelStatus | None:
 def _was_ready(pod: dict[str, Any], triton: dict[str, Any]) -> bool:
     """True if the pod was ready since its engine started: Ready became False after the start."""
     started = triton.get("state", {}).get("running", {}).get("startedAt")
-    changed = _condition(pod, "Ready").get("lastTransitionTime")
+    changed = condition(pod, "Ready").get("lastTransitionTime")
     return bool(started and changed and _time(changed) > _time(started))
 
 
@@ -115,11 +116,11 @@ def worst(problems: Iterable[Problem]) -> Problem | None:
 
 
 def _problem(pod: dict[str, Any]) -> Problem | None:
-    scheduled = _condition(pod, "PodScheduled")
+    scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         message = scheduled.get("message", "no node has room")
         return Problem("InsufficientCapacity", "InsufficientCapacity", message)
-    if _condition(pod, "Ready").get("status") == "True":
+    if condition(pod, "Ready").get("status") == "True":
         return None
     return worst(_container_problems(pod))
 
@@ -203,11 +204,6 @@ def _container_statuses(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
     status = pod.get("status", {})
     both = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
     return {container["name"]: container for container in both}
-
-
-def _condition(pod: dict[str, Any], kind: str) -> dict[str, Any]:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return next((condition for condition in conditions if condition["type"] == kind), {})
 
 
 def _time(text: str) -> datetime:

@@ -6,11 +6,11 @@ where it was, and a revision that was rolled back stays so.
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from controllable_operator.api import Rollout, RolloutStatus
 from controllable_operator.api.rollout import RolloutState
-from controllable_operator.api.types import seconds
+from controllable_operator.api.types import seconds, timestamp
 from controllable_operator.traffic import Traffic
 
 # States in which a canary stands beside the pods that serve.
@@ -142,7 +142,7 @@ def _everywhere(rollout: Rollout, before: RolloutStatus | None, seen: Seen, now:
         state="Complete" if seen.settled else "Updating",
         step=before.step if before and promoted else 0,
         weight=100 if seen.settled else 0,
-        since=_stamp(now),
+        since=timestamp(now),
         reason="every pod is of this revision" if seen.settled else "pods are replaced one after the other",
     )
 
@@ -155,7 +155,7 @@ def _start(rollout: Rollout, revision: str, step: int, weight: int, why: str, no
         state="Starting",
         step=step,
         weight=weight,
-        since=_stamp(now),
+        since=timestamp(now),
         reason=reason,
     )
 
@@ -216,7 +216,7 @@ def _rolled_back(before: RolloutStatus, why: str, now: datetime) -> RolloutStatu
 def _moved(
     before: RolloutStatus, state: RolloutState, reason: str, now: datetime, weight: int
 ) -> RolloutStatus:
-    change = {"state": state, "reason": reason, "since": _stamp(now), "weight": weight}
+    change = {"state": state, "reason": reason, "since": timestamp(now), "weight": weight}
     return before.model_copy(update=change)
 
 
@@ -227,7 +227,3 @@ def _weight(rollout: Rollout, step: int) -> int:
 
 def _age(status: RolloutStatus, now: datetime) -> float:
     return (now - datetime.fromisoformat(status.since)).total_seconds()
-
-
-def _stamp(now: datetime) -> str:
-    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

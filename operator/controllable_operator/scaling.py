@@ -1,13 +1,15 @@
 """What an autoscaler says and does, as the model's status tells it. Pure."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
 from controllable_operator.api import ControllableModel, Decision, ScalingStatus
+from controllable_operator.api.types import timestamp
+from controllable_operator.conditions import condition
 from controllable_operator.desired.autoscaler import max_replicas, signals
 from controllable_operator.kinds import AUTOSCALER, SCALED_OBJECT
 from controllable_operator.status import Verdict
@@ -47,10 +49,10 @@ def _active(
         return False, *obstacle
     if model.spec.replicas == 0:
         return False, "ScaledToZero", "there are no pods to measure; set spec.replicas to start the model"
-    keda = _condition(scaled_object, "Ready")
+    keda = condition(scaled_object, "Ready")
     if keda.get("status") == "False":
         return False, "MetricsUnavailable", f"KEDA: {keda.get('message', '')}"
-    active, limited = _condition(autoscaler, "ScalingActive"), _condition(autoscaler, "ScalingLimited")
+    active, limited = condition(autoscaler, "ScalingActive"), condition(autoscaler, "ScalingLimited")
     if active.get("status") == "False":
         return False, "MetricsUnavailable", active.get("message", "")
     if active.get("status") != "True":
@@ -103,11 +105,10 @@ def _stopped(
 ) -> Decision | None:
     """KEDA itself stops an idle model, past its HorizontalPodAutoscaler."""
     before = told[-1].to if told else model.status.replicas
-    idle = _condition(scaled_object, "Active").get("status") == "False"
+    idle = condition(scaled_object, "Active").get("status") == "False"
     if model.spec.replicas or not before or not idle:
         return None
-    stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return _decision("inFlight", before, 0, "no request is in flight", stamp)
+    return _decision("inFlight", before, 0, "no request is in flight", timestamp(now))
 
 
 def _decision(signal: str, before: int | None, to: int, reason: str, time: str) -> Decision:
@@ -148,11 +149,6 @@ def _needs_keda(model: ControllableModel) -> list[str]:
         "minReplicas 0": scaling.min_replicas == 0,
     }
     return [name for name, wanted in asked.items() if wanted]
-
-
-def _condition(manifest: dict[str, Any] | None, kind: str) -> dict[str, Any]:
-    conditions = (manifest or {}).get("status", {}).get("conditions") or []
-    return next((condition for condition in conditions if condition["type"] == kind), {})
 
 
 def _moment(text: str) -> datetime:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from controllable_operator.api import (
@@ -14,6 +14,7 @@ from controllable_operator.api import (
     ScalingStatus,
     Status,
 )
+from controllable_operator.api.types import timestamp
 from controllable_operator.desired.common import label_selector, selector_labels
 from controllable_operator.desired.service import endpoints
 from controllable_operator.errors import ApiError, OperatorError
@@ -214,7 +215,7 @@ def _stalled(error: OperatorError | None, problem: Problem | None) -> bool:
 
 def _conditions(model: ControllableModel, verdicts: dict[str, Verdict], now: datetime) -> list[Condition]:
     previous = {condition.type: condition for condition in model.status.conditions or []}
-    stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = timestamp(now)
     conditions = []
     for kind, (verdict, reason, message) in verdicts.items():
         status = _STATUS[verdict]

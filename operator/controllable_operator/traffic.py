@@ -13,6 +13,7 @@ import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
 from controllable_operator.desired.common import HTTP_PORT
+from controllable_operator.histogram import quantile
 
 _REQUESTS = "controllable_frontend_requests_total"
 _DURATION = "controllable_frontend_request_duration_seconds_bucket"
@@ -43,17 +44,7 @@ class Traffic:
     @property
     def latency_p99(self) -> float | None:
         """Seconds that 99 of 100 requests took at most, as far as the buckets tell; None without any."""
-        total = max(self.buckets.values(), default=0.0)
-        if not total:
-            return None
-        rank, lower, below = 0.99 * total, 0.0, 0.0
-        for bound, count in sorted(self.buckets.items()):
-            if count >= rank:
-                # Beyond the last bound nothing is known but that it was longer.
-                share = (rank - below) / (count - below)
-                return lower if bound == float("inf") else lower + (bound - lower) * share
-            lower, below = bound, count
-        return None
+        return quantile(0.99, self.buckets)
 
     def since(self, before: "Traffic") -> "Traffic":
         """What came after `before`. Counters that went back were set back: all they have is new."""

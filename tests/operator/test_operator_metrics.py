@@ -101,9 +101,9 @@ async def test_every_kind_is_watched_and_kopf_writes_nothing() -> None:
     settings = handlers.settings()
     assert (settings.peering.standalone, settings.posting.enabled) == (True, False)
     selected = settings.watching.label_selectors
-    assert (*handlers._selector(DEPLOYMENT.api_version), DEPLOYMENT.plural) in selected
-    assert (*handlers._selector(SCALED_OBJECT.api_version), SCALED_OBJECT.plural) in selected
-    assert (*handlers._selector(MODEL.api_version), MODEL.plural) not in selected
+    assert (DEPLOYMENT.group, DEPLOYMENT.version, DEPLOYMENT.plural) in selected
+    assert (SCALED_OBJECT.group, SCALED_OBJECT.version, SCALED_OBJECT.plural) in selected
+    assert (MODEL.group, MODEL.version, MODEL.plural) not in selected
 
 
 def test_the_operator_never_gives_up_on_an_api_server_that_is_away() -> None:

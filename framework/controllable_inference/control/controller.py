@@ -112,6 +112,10 @@ class GatedController:
             with torch.inference_mode():
                 device = next(self.predictor.parameters()).device
                 predicted = float(self.predictor(prompt.hidden.float().to(device)[None])[0])
+        return self.plan_for(prompt, predicted)
+
+    def plan_for(self, prompt: PromptView, predicted: float) -> Plan:
+        """The plan for a predicted coefficient, whoever predicted it."""
         if self.policy is not None:
             return self.policy.outlay.lay_out(prompt, self.rule, predicted)
         return allocate(prompt, self.rule, predicted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -42,7 +42,7 @@ def load_controller(
     budget = config.budget if config else None
     policy = config.policy if config and gate and settings.policy.enabled else None
     if config:
-        check_digests(folder, config)
+        check_digests(folder, config.digests)
     if gate is None and settings.path_pruning.enabled:
         log.warning("%s has no gate in %s: paths are pruned by confidence rank", folder, CONTROL_FILE)
     predictor = None
@@ -65,9 +65,9 @@ def load_controller(
     )
 
 
-def check_digests(folder: Path, config: ControlConfig) -> None:
+def check_digests(folder: Path, digests: Mapping[str, str]) -> None:
     """Raises ControlConfigError for weights that are not those that control.json was written for."""
-    for name, expected in config.digests.items():
+    for name, expected in digests.items():
         path = folder / name
         if path.is_file() and weights_digest(path) != expected:
             raise ControlConfigError(

@@ -41,8 +41,8 @@ _SPEC_FIELDS = {
         "scaling",
         "monitoring",
         "networkPolicy",
-    }
-    | {"podTemplate"},
+        "podTemplate",
+    },
     "model": {"uri", "revision", "digest", "secretRef", "precision", "cache"},
     "serving": {"image", "maxConcurrentRequests", "queue", "drainTimeout", "resources"},
     "serving.queue": {"size", "timeout"},

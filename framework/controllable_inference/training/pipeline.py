@@ -286,8 +286,7 @@ def kept_parts(subject: Subject, parts: Sequence[Part]) -> Kept:
     if config.data.get("model", subject.digest) != subject.digest:
         raise foreign(f"made for a model with digest {config.data['model']}, this one's is {subject.digest}")
     stay = {part.weights for part in (gate, budget, policy) if part is not None}
-    digests = {name: digest for name, digest in config.digests.items() if name in stay}
-    check_digests(source, config.model_copy(update={"digests": digests}))
+    check_digests(source, {name: digest for name, digest in config.digests.items() if name in stay})
     features = tuple(config.features.names) if gate is not None else GATE_FEATURES
     width = len(select(features, size))
     if gate is not None and gate.hidden_dim != width:

@@ -1,6 +1,7 @@
 """What the fields of the API are made of: the base model, and the string forms that Kubernetes uses."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
@@ -63,3 +64,8 @@ def seconds(duration: str) -> float:
     if not re.fullmatch(rf"(?:{_DURATION_PART.pattern})+", duration):
         raise ValueError(f"not a duration: {duration!r}; write it like 30s, 1m30s or 500ms")
     return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(duration))
+
+
+def timestamp(moment: datetime) -> str:
+    """A time with a zone as Kubernetes writes it, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -69,6 +69,11 @@ class Gpus:
         """GPUs that a ResourceClaim can be allocated."""
         return self.devices if self.device_class else ()
 
+    @property
+    def offered(self) -> list[Devices | Nodes]:
+        """GPUs that a pod can get, by a claim or from a device plugin."""
+        return [*self.claimable, *self.nodes]
+
     def to_json(self) -> dict[str, Any]:
         """For machines."""
         return asdict(self)

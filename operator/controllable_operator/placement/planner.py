@@ -160,8 +160,7 @@ def _most(items: Iterable[Devices | Nodes]) -> int:
 
 
 def _unmet(ask: Ask, gpus: Gpus) -> str | None:
-    offered: list[Devices | Nodes] = [*gpus.claimable, *gpus.nodes]
-    return ask.unmet(offered) if offered else None
+    return ask.unmet(gpus.offered) if gpus.offered else None
 
 
 def _too_few(count: int, most: int) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from controllable_operator.placement.allocated import Allocated
 from controllable_operator.placement.ask import Ask
-from controllable_operator.placement.capabilities import GIB, Devices, Gpus, Nodes
+from controllable_operator.placement.capabilities import GIB, Gpus
 from controllable_operator.placement.memory import Memory
 from controllable_operator.placement.plan import Placement
 
@@ -48,8 +48,7 @@ def fits_memory(ask: Ask, need: Memory | None, gpus: Gpus, uri: str) -> Verdict:
 
 
 def _sizes(ask: Ask, gpus: Gpus) -> Iterable[int]:
-    offered: list[Devices | Nodes] = [*gpus.claimable, *gpus.nodes]
-    return (item.type.memory for item in offered if ask.met_by(item.type))
+    return (item.type.memory for item in gpus.offered if ask.met_by(item.type))
 
 
 def _all(count: int) -> str:

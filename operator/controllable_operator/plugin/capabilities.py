@@ -23,7 +23,7 @@ class Capability(NamedTuple):
 
 
 def _of(*kinds: Kind) -> tuple[str, ...]:
-    return tuple(f"{kind.plural}.{kind.api_version.partition('/')[0]}" for kind in kinds)
+    return tuple(f"{kind.plural}.{kind.group}" for kind in kinds)
 
 
 CAPABILITIES = (
@@ -76,9 +76,8 @@ def _row(capability: Capability, served: list[Served]) -> Manifest:
 def _version(wanted: str, served: list[Served]) -> str | None:
     plural, _, group = wanted.partition(".")
     for entry in served:
-        its_group, _, version = entry.kind.api_version.rpartition("/")
-        if its_group == group and plural in ("", entry.kind.plural):
-            return version
+        if entry.kind.group == group and plural in ("", entry.kind.plural):
+            return entry.kind.version
     return None
 
 

@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from controllable_operator.conditions import condition
 from controllable_operator.desired.common import HTTP_PORT, INSTANCE_LABEL, NAME_LABEL
 from controllable_operator.kinds import COMPUTE_DOMAIN, GPU_KINDS, POD, Kind
 from controllable_operator.placement import Gpus, inventory
@@ -23,7 +24,6 @@ from controllable_operator.plugin import status as one_model
 from controllable_operator.plugin import top as load
 from controllable_operator.plugin.connection import PARALLEL, Connection
 from controllable_operator.plugin.errors import ModelSilent, NotAllowed, NotServed, PluginError
-from controllable_operator.plugin.health import condition
 from controllable_operator.plugin.models import model as find_model
 from controllable_operator.plugin.models import models as find_models
 from controllable_operator.plugin.models import pods as find_pods

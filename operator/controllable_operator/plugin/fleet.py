@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from controllable_operator.conditions import condition
 from controllable_operator.plugin.diagnosis import RANK, first_wrong
-from controllable_operator.plugin.health import condition
 from controllable_operator.plugin.marks import BAD, BUSY, OK
 from controllable_operator.plugin.view import STYLES, FittingTable, Mark, age
 

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from controllable_operator.conditions import condition
 from controllable_operator.plugin.advice import condition_health
 from controllable_operator.plugin.marks import BAD, BUSY, IDLE, OK
 
@@ -43,12 +44,6 @@ def container_health(status: Manifest, init: bool = False) -> Health:
     if init or status.get("ready"):
         return Health(BUSY if init and not status.get("ready") else OK, f"running{again}")
     return Health(BUSY, f"running, not ready{again}")
-
-
-def condition(manifest: Manifest, kind: str) -> Manifest:
-    """The condition of this type, {} where there is none."""
-    conditions = (manifest.get("status") or {}).get("conditions") or []
-    return next((entry for entry in conditions if entry.get("type") == kind), {})
 
 
 def _pod(manifest: Manifest) -> Health:

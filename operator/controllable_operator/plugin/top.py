@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from controllable_operator.desired import queries
+from controllable_operator.histogram import quantile
 from controllable_operator.plugin.view import FittingTable, percent
 
 Manifest = dict[str, Any]
@@ -91,22 +92,6 @@ def failed_row(namespace: str, model: str, pod: str, error: str) -> Manifest:
     )
     named = {"namespace": namespace, "model": model, "pod": pod}
     return named | dict.fromkeys(empty) | {"window": None, "error": error}
-
-
-def quantile(share: float, buckets: Mapping[float, float]) -> float | None:
-    """The quantile of a cumulative histogram, linear within a bucket, as Prometheus has it."""
-    total = buckets.get(math.inf, 0.0)
-    if not total:
-        return None
-    rank, below, count_below = share * total, 0.0, 0.0
-    for bound in sorted(buckets):
-        count = buckets[bound]
-        if count >= rank:
-            if math.isinf(bound):
-                return below
-            return below + (bound - below) * (rank - count_below) / max(count - count_below, 1e-9)
-        below, count_below = bound, count
-    return below
 
 
 def build(rows: list[Manifest], seconds: float) -> Manifest:

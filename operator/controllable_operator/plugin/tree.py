@@ -125,11 +125,10 @@ def _order(item: Manifest) -> tuple[int, int, str, str]:
 
 
 def _may_be_child(entry: Served) -> bool:
-    group = entry.kind.api_version.rpartition("/")[0]
     plural = entry.kind.plural
     return (
         entry.namespaced
         and {"list", "get"} <= entry.verbs
         and plural not in _NO_CHILDREN
-        and group not in _NO_GROUPS
+        and entry.kind.group not in _NO_GROUPS
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from controllable_inference.control.allocation import allocate
 from controllable_inference.control.controller import GatedController
 from controllable_inference.control.views import Answer, Decision, Plan, PromptView, RequestView
 
@@ -25,9 +24,7 @@ class GivenPrediction:
         self.needs_features = inner.needs_features
 
     def plan(self, prompt: PromptView) -> Plan:
-        if self.policy is not None:
-            return self.policy.outlay.lay_out(prompt, self.inner.rule, self.predicted)
-        return allocate(prompt, self.inner.rule, self.predicted)
+        return self.inner.plan_for(prompt, self.predicted)
 
     def score(self, features: Tensor) -> Tensor:
         return self.inner.score(features)
