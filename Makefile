@@ -69,6 +69,7 @@ test-triton: triton  ## the runtime on a real tritonserver
 test-cluster: venv  ## operator and end to end on a real cluster (KUBECONFIG, or the local one)
 ifeq ($(KUBECONFIG),)
 	@dev/timed 'local cluster' $(PY) -m dev.cluster build --install --judges
+	@$(PY) -m dev.gpus build
 	@dev/timed images $(PY) -m dev.cluster images --install --only-build
 	@dev/timed 'cluster tests' $(PY) -m dev.cluster run --install -- $(PYTEST) -m cluster
 else
@@ -102,6 +103,11 @@ bench: venv  ## engine throughput, beside plain generate
 bench-operator: venv  ## the operator with 1,000 models on the local cluster: benchmarks/operator/RESULTS.md (about 15 minutes)
 	@$(PY) -m dev.cluster build --install
 	@$(PY) -m benchmarks.operator
+
+.PHONY: bench-placement
+bench-placement: venv  ## NVLink placement on the real scheduler with 75 pretended nodes: benchmarks/placement/SCHEDULER.md (about 3 minutes)
+	@$(PY) -m dev.cluster build --install
+	@$(PY) -m benchmarks.placement.scheduler
 
 .PHONY: train-nano
 train-nano: venv  ## retrain models/nano from nothing (about an hour)

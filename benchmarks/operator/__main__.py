@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.operator import fleet
-from dev.cluster import build, lifecycle
+from dev.cluster import build, kwok, lifecycle
 from dev.cluster.paths import REPOSITORY, ClusterPaths
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
 def with_cluster(arguments: list[str]) -> None:
     """Run this program again, inside a cluster that is only there for it."""
-    build.build(fleet.KWOK, lambda *_: None)
+    build.build(kwok.MODULE, lambda *_: None)
     name = os.environ.setdefault("CLUSTER_NAME", "fleet")
     subprocess.run([sys.executable, "-m", "dev.cluster", "up"], check=True, cwd=REPOSITORY)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +13,10 @@ from typing import Any, TypeVar
 
 import kubernetes
 import psutil
-import yaml
 
-from dev.cluster import build
+from dev.cluster import kwok
 
 GROUP, VERSION, PLURAL = "serving.controllable.dev", "v1alpha1", "controllablemodels"
-KWOK = build.Module("kwok")
 NODES = 4
 T = TypeVar("T")
 
@@ -112,44 +109,18 @@ def without_policy_enforcer() -> Iterator[None]:
 @contextmanager
 def pretended_nodes(logs: Path) -> Iterator[None]:
     """Nodes of KWOK, whose pods are ready at once; the real node takes no more pods meanwhile."""
-    config = logs / "kwok-stages.yaml"
-    config.write_text("---\n".join(stage.read_text() for stage in _stages()))
-    fleet = Fleet(0, 1)
-    real = [node.metadata.name for node in fleet.core.list_node().items]
+    core = Fleet(0, 1).core
+    real = [node.metadata.name for node in core.list_node().items]
     for name in real:
-        fleet.core.patch_node(name, {"spec": {"unschedulable": True}})
-    with (logs / "kwok.log").open("wb") as log:
-        command = [str(_binary()), f"--config={config}", "--manage-all-nodes=false"]
-        # without a Lease a node counts as lost after 50 s, and its pods as not ready
-        command += ["--node-lease-duration-seconds=40"]
-        command += ["--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"]
-        kwok = subprocess.Popen(command, stdout=log, stderr=log)
+        core.patch_node(name, {"spec": {"unschedulable": True}})
+    pretended = [f"fake-{index}" for index in range(NODES)]
     try:
-        capacity = {"cpu": "1000k", "memory": "1Pi", "ephemeral-storage": "1Pi", "pods": "10k"}
-        for index in range(NODES):
-            meta = {"name": f"fake-{index}", "annotations": {"kwok.x-k8s.io/node": "fake"}}
-            meta["labels"] = {"kubernetes.io/hostname": f"fake-{index}"}  # type: ignore[assignment]
-            status = {"capacity": capacity, "allocatable": capacity}
-            fleet.core.create_node({"metadata": meta, "status": status})
-        yield
+        with kwok.running(logs):
+            for name in pretended:
+                core.create_node(kwok.node(name, labels={}, resources={}))
+            yield
     finally:
-        kwok.terminate()
-        kwok.wait(10)
-        for index in range(NODES):
-            fleet.core.delete_node(f"fake-{index}")
+        for name in pretended:
+            core.delete_node(name)
         for name in real:
-            fleet.core.patch_node(name, {"spec": {"unschedulable": False}})
-
-
-def _binary() -> Path:
-    return build.folder(KWOK) / "kwok"
-
-
-def _stages() -> list[Path]:
-    """KWOK's own stages: nodes that become ready and stay so, pods that run, are ready and end at once."""
-    command = ["go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"]
-    found = subprocess.run(command, cwd=KWOK.folder, capture_output=True, text=True, check=True)
-    stages = Path(found.stdout.strip()) / "kustomize/stage"
-    folders = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
-    files = [file for folder in folders for file in sorted((stages / folder).glob("*.yaml"))]
-    return [file for file in files if yaml.safe_load(file.read_text())["kind"] == "Stage"]
+            core.patch_node(name, {"spec": {"unschedulable": False}})

@@ -6,6 +6,7 @@ import os
 import platform
 from datetime import UTC, datetime
 
+from benchmarks.machine import processor
 from benchmarks.operator.fleet import NODES
 from benchmarks.operator.scenario import PROGRAMS, Figures
 
@@ -14,7 +15,7 @@ def report(runs: list[Figures], namespaces: int, notes: str) -> str:
     lines = [
         "# The operator with a fleet",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({_processor()}), Python "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({processor()}), Python "
         f"{platform.python_version()}, load {os.getloadavg()[2]:.1f} (15 min) at the end. Everything shares "
         "these cores: the operator, a real API server with etcd, controller manager and scheduler, KWOK with "
         f"{NODES} nodes, and the benchmark. Models in {namespaces} namespaces, one replica each.",
@@ -83,9 +84,3 @@ def _cpu(runs: list[Figures]) -> list[str]:
     return head + [
         f"| {name} | {' | '.join(f'{100 * r.cpu[name] / r.models:.1f}' for r in runs)} |" for name in PROGRAMS
     ]
-
-
-def _processor() -> str:
-    with open("/proc/cpuinfo") as lines:  # noqa: PTH123 - no file, a report of the kernel
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
