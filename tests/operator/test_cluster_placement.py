@@ -77,6 +77,10 @@ def condition(kubectl: Kubectl, kind: str) -> tuple[str, str, str]:
     return found.get("status", ""), found.get("reason", ""), found.get("message", "")
 
 
+def placement(kubectl: Kubectl) -> dict[str, str]:
+    return (kubectl.get("cmodel", "pair") or {}).get("status", {}).get("placement", {})
+
+
 def devices(kubectl: Kubectl) -> list[list[str]]:
     """Devices of each claim that is allocated."""
     claims = kubectl.list("resourceclaims", "app.kubernetes.io/instance=pair")
@@ -99,7 +103,7 @@ def test_required_waits_for_nvlink_and_then_gets_it(
     eventually(lambda: devices(kubectl) == [["gpu-0", "gpu-1"], ["gpu-2", "gpu-3"]], SOON)
     eventually(lambda: condition(kubectl, "TopologySatisfied")[:2] == ("True", "Satisfied"), SOON)
     assert "all 2 replicas" in condition(kubectl, "TopologySatisfied")[2]
-    assert (kubectl.get("cmodel", "pair") or {})["status"]["placement"]["level"] == "NVLinkPartition"
+    assert placement(kubectl)["level"] == "NVLinkPartition"
     written = operator.metric("writes_total", kind="ResourceClaimTemplate", verb="apply")
     assert written == 1, "the API server's form of a claim is taken for drift"
 
@@ -109,7 +113,10 @@ def test_preferred_tells_which_replica_goes_without(kubectl: Kubectl, board: Boa
     for index in (2, 3):  # no pair, but two GPUs all the same
         odd["spec"]["devices"][index]["attributes"]["partition2"] = {"int": 10 + index}
     board(odd)
-    kubectl.apply(pair(gpu={"count": 2, "nvlink": "preferred"}, replicas=2))
+    asked = {"count": 2, "nvlink": "preferred"}
+    kubectl.apply(pair(gpu=asked, replicas=2, suspend=True))  # no pod before the operator knows the board
+    eventually(lambda: placement(kubectl).get("level") == "NVLinkPartition", SOON)
+    kubectl.apply(pair(gpu=asked, replicas=2))
     eventually(lambda: devices(kubectl) == [["gpu-0", "gpu-1"], ["gpu-2", "gpu-3"]], SOON)
     eventually(lambda: condition(kubectl, "TopologySatisfied")[:2] == ("False", "Fallback"), SOON)
     assert condition(kubectl, "TopologySatisfied")[2].startswith("1 of 2 replicas are without NVLink (pair-")
