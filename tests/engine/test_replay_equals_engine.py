@@ -4,8 +4,9 @@ from dataclasses import replace as changed
 
 import pytest
 import torch
+from controllable_inference.control.agreement import ALONE
 from controllable_inference.control.baselines import MajorityVote
-from controllable_inference.control.features import STATISTICS
+from controllable_inference.control.features import COMPARED, STATISTICS
 from controllable_inference.control.views import Prune, Spawn, Stop
 from controllable_inference.engine.request import SamplingParams
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
@@ -18,6 +19,7 @@ class Watching(MajorityVote):
     """Keeps every view it is shown."""
 
     needs_features = True
+    needs_siblings = True
 
     def __init__(self, paths: int = PATHS) -> None:
         super().__init__(paths, CAP)
@@ -117,3 +119,26 @@ def test_any_decisions_are_asked_for_and_done_at_the_same_moments(recorded, step
         pruned += outcome.pruned > 0
         stopped += outcome.stopped > 0
     assert min(spawned, pruned, stopped) > 3
+
+
+def test_features_that_compare_no_siblings_tell_of_each_path_alone_and_the_same_else(stepped):
+    class Alone(Watching):
+        needs_siblings = False
+
+    beside, alone = Watching(), Alone()
+    for watching in (beside, alone):
+        engine = stepped(watching, max_rows=64, kv_blocks=512)
+        engine.submit("1+2=", SamplingParams(seed=1))
+        engine.run()
+    assert len(beside.seen) == len(alone.seen)
+    own = len(STATISTICS) - len(COMPARED)
+    told = [
+        (one.statistics, other.statistics)
+        for views in zip(beside.seen, alone.seen, strict=True)
+        for one, other in zip(*views, strict=True)
+        if one.statistics
+    ]
+    assert told
+    assert all(one[:own] == other[:own] for one, other in told)
+    assert {other[own:] for _, other in told} == {(0.0, 0.0, 0.5, *ALONE)}
+    assert any(one[own:] != other[own:] for one, other in told)

@@ -187,6 +187,15 @@ def test_a_policy_is_trained_beside_the_parts_that_are_there(trained, work):
     assert controller.policy is not None
 
 
+def test_only_confidence_rank_compares_a_path_with_its_siblings(trained):
+    gated, by_rank = (
+        load_controller(trained, config, ControlSettings(), hidden_size=32, thinks=True)
+        for config in (ControlConfig.load(trained), None)
+    )
+    assert not gated.needs_siblings
+    assert by_rank.needs_siblings
+
+
 def test_a_policy_without_a_gate_is_refused(model, work):
     with pytest.raises(TrainingError, match="no gate: train gate first"):
         train(model, work, [Part.POLICY])

@@ -21,6 +21,8 @@ AGREEMENT = (
 )
 NEUTRAL = 0.5
 """Agreement where there is nobody yet to agree with."""
+ALONE = (NEUTRAL, NEUTRAL, NEUTRAL, 0.0)
+"""AGREEMENT of a path that is compared with no other."""
 
 _MARKER = re.compile(r"[^\W\d_]+:\s*(?=\S)")
 _SO = "so "

@@ -43,6 +43,10 @@ class Controller(Protocol):
     """Whether `score` is to be called; without, paths have no features, and views neither scores nor
     statistics.
     """
+    needs_siblings: bool
+    """Whether features compare a path with the others of its request; without, `features.COMPARED` are as of
+    a path that is alone, which is quicker.
+    """
 
     def plan(self, prompt: PromptView) -> Plan:
         """Once, when the prompt has been computed."""
@@ -80,7 +84,7 @@ class GatedController:
     score: (n, features) -> (n,) in [0, 1]. weight: from a path's score to its vote's weight in [0, 1]; None
     where scores do not estimate correctness: one vote each. threshold None switches pruning off. policy: how
     many of the paths that the budget allows are started, when, and when there are enough; without one all are
-    started at once.
+    started at once. needs_siblings: whether `score` reads what compares a path with the request's others.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class GatedController:
         weight: Callable[[float], float] | None = float,
         predictor: BudgetPredictor | None = None,
         policy: Policy | None = None,
+        needs_siblings: bool = True,
     ) -> None:
         self.rule = rule
         self.threshold = threshold
@@ -103,6 +108,7 @@ class GatedController:
         self.most_paths = rule.max_paths if policy is None else min(rule.max_paths, policy.outlay.at_once)
         self.needs_prompt_hidden = predictor is not None
         self.needs_features = threshold is not None or weight is not None or policy is not None
+        self.needs_siblings = needs_siblings
         self._score = score
         self._weight = weight
 

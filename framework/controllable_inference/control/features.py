@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from controllable_inference.control.agreement import AGREEMENT, Agreement
+from controllable_inference.control.agreement import AGREEMENT, NEUTRAL, Agreement
 from controllable_inference.control.answer import normalise
 from controllable_inference.errors import ControlConfigError
 
@@ -45,6 +46,8 @@ STATISTICS = (
 )
 RANK = STATISTICS.index("rank")
 _OWN = STATISTICS[: STATISTICS.index("relative_logprob")]
+COMPARED = STATISTICS[len(_OWN) :]
+"""Those that compare a path with the others of its request."""
 GATE_FEATURES = ("boundary_hidden[*]", "step_mean_hidden[*]", *_OWN)
 """What a gate is trained on: the path by itself. The other statistics compare it with those beside it, which
 is something else for two paths than for sixteen, and a score has to mean the same however many run.
@@ -76,6 +79,11 @@ def select(names: Sequence[str], model_hidden_size: int) -> list[int]:
             "the gate again, or use the version that it was trained with"
         )
     return [column for name in names or columns for column in columns[name]]
+
+
+def compares(names: Sequence[str]) -> bool:
+    """Whether one of these (all, if none is named) tells of a path beside the others of its request."""
+    return not names or not set(names).isdisjoint(COMPARED)
 
 
 class TokenStatistics(NamedTuple):
@@ -110,18 +118,16 @@ class PathFeatures:
     def __init__(self, slots: int, hidden_size: int, device: torch.device | str = "cpu") -> None:
         self.hidden_size = hidden_size
         self.device = torch.device(device)
-        self.sums = torch.zeros(slots, 3, dtype=torch.float64, device=device)
-        self.step_sums = torch.zeros(slots, 3, dtype=torch.float64, device=device)
-        self.tokens = torch.zeros(slots, dtype=torch.float64, device=device)
-        self.step_tokens = torch.zeros(slots, dtype=torch.float64, device=device)
+        # Of the path, then of its running step: sums of log-probability, entropy and confidence; tokens.
+        self.sums = torch.zeros(slots, 8, dtype=torch.float64, device=device)
+        # Lowest log-probability in the running step, lowest confidence of a step.
+        self.lows = torch.full((slots, 2), math.inf, dtype=torch.float64, device=device)
         self.steps = torch.zeros(slots, dtype=torch.float64, device=device)
-        self.step_min = torch.full((slots,), math.inf, dtype=torch.float64, device=device)
-        self.lowest_confidence = torch.full((slots,), math.inf, dtype=torch.float64, device=device)
         self.step_hidden = torch.zeros(slots, hidden_size, device=device)
 
     def grow(self, slots: int) -> None:
         """Make room for `slots` paths in all; what is there stays."""
-        more = PathFeatures(slots - len(self.tokens), self.hidden_size, self.device)
+        more = PathFeatures(slots - len(self.sums), self.hidden_size, self.device)
         for name, state in vars(self).items():
             if isinstance(state, Tensor):
                 setattr(self, name, torch.cat((state, getattr(more, name))))
@@ -129,28 +135,20 @@ class PathFeatures:
     def reset(self, slots: Sequence[int]) -> None:
         """Forget what these slots held, for new paths."""
         at = torch.tensor(slots, dtype=torch.long, device=self.device)
-        for zeroed in (self.sums, self.tokens, self.steps):
-            zeroed[at] = 0
-        self.lowest_confidence[at] = math.inf
-        self._begin_step(at)
-
-    def _begin_step(self, at: Tensor) -> None:
-        for zeroed in (self.step_sums, self.step_tokens, self.step_hidden):
-            zeroed[at] = 0
-        self.step_min[at] = math.inf
+        self.sums[at] = 0
+        self.lows[at] = math.inf
+        self.steps[at] = 0
+        self.step_hidden[at] = 0
 
     def update(self, slots: Tensor, hidden: Tensor, statistics: Tensor) -> None:
         """Account one token for each of `slots` (n,), distinct.
 
         hidden (n, hidden_size): state at that token. statistics (n, 3): its logprob, entropy, confidence.
         """
-        values = statistics.to(torch.float64)
-        one = torch.ones((), dtype=torch.float64, device=self.device).expand(len(slots))
-        self.sums.index_add_(0, slots, values)
-        self.step_sums.index_add_(0, slots, values)
-        self.tokens.index_add_(0, slots, one)
-        self.step_tokens.index_add_(0, slots, one)
-        self.step_min[slots] = torch.minimum(self.step_min[slots], values[:, 0])
+        token = pad(statistics.to(torch.float64), (0, 1), value=1.0)
+        self.sums.index_add_(0, slots, torch.cat((token, token), dim=1))
+        lows = self.lows[:, 0]
+        lows[slots] = torch.minimum(lows[slots], token[:, 0])
         self.step_hidden.index_add_(0, slots, hidden.to(torch.float32))
 
     def boundary(
@@ -162,40 +160,50 @@ class PathFeatures:
     ) -> Tensor:
         """Feature vectors of paths whose newest token ended a step; the next step begins with this call.
 
-        hidden (n, hidden_size): states at the boundary tokens. groups: for each slot, the slots of all paths
-        of its request, itself included. Paths without an accounted token do not count; ended ones count as
-        they were when they ended. agreement: for each slot, what `Agreement` measures.
+        hidden (n, hidden_size): states at the boundary tokens. groups: for each slot, the slots of the paths
+        that it is compared with, itself included: all of its request, or it alone. Paths without an accounted
+        token do not count; ended ones count as they were when they ended. agreement: for each slot, what
+        `Agreement` measures.
         Returns (n, feature_dim(hidden_size)) float32.
         """
         at = torch.tensor(slots, dtype=torch.long, device=self.device)
-        path = self.sums[at] / self.tokens[at, None]
-        step = self.step_sums[at] / self.step_tokens[at, None]
-        self.steps[at] += 1
-        self.lowest_confidence[at] = torch.minimum(self.lowest_confidence[at], step[:, 2])
+        sums, lows = self.sums[at], self.lows[at]
+        tokens, step_tokens = sums[:, 3:4], sums[:, 7:8]
+        path, step = sums[:, :3] / tokens, sums[:, 4:7] / step_tokens
+        lows[:, 1] = torch.minimum(lows[:, 1], step[:, 2])
+        steps = self.steps[at] + 1
         statistics = torch.cat(
             (
                 path,
                 step,
-                self.step_min[at, None],
-                self.lowest_confidence[at, None],
-                torch.log1p(self.tokens[at, None]) / 8,
-                torch.log1p(self.steps[at, None]) / 8,
-                self._relative(at, path, groups),
+                lows,
+                torch.log1p(tokens) / 8,
+                torch.log1p(steps[:, None]) / 8,
+                self._relative(path, groups),
                 torch.tensor(agreement, dtype=torch.float64, device=self.device),
             ),
             dim=1,
         )
-        step_mean = self.step_hidden[at] / self.step_tokens[at, None].to(torch.float32)
-        self._begin_step(at)
+        step_mean = self.step_hidden[at] / step_tokens.to(torch.float32)
+        self._begin_step(at, sums, lows, steps)
         return torch.cat((hidden.to(torch.float32), step_mean, statistics.to(torch.float32)), dim=1)
 
-    def _relative(self, at: Tensor, path: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+    def _begin_step(self, at: Tensor, sums: Tensor, lows: Tensor, steps: Tensor) -> None:
+        sums[:, 4:] = 0
+        lows[:, 0] = math.inf
+        self.sums[at], self.lows[at], self.steps[at] = sums, lows, steps
+        self.step_hidden[at] = 0
+
+    def _relative(self, path: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
         """(n, 3): relative log-probability, relative confidence, rank."""
         size = max(map(len, groups))
+        if size == 1:
+            return path.new_tensor((0.0, 0.0, NEUTRAL)).expand(len(path), 3)
         padded = torch.tensor([[*g, *[g[0]] * (size - len(g))] for g in groups], device=self.device)
         real = torch.tensor([[True] * len(g) + [False] * (size - len(g)) for g in groups], device=self.device)
-        real &= self.tokens[padded] > 0
-        means = self.sums[padded] / self.tokens[padded, None].clamp_min(1)  # (n, size, 3)
+        sums = self.sums[padded]
+        real &= sums[..., 3] > 0
+        means = sums[..., :3] / sums[..., 3:4].clamp_min(1)  # (n, size, 3)
         count = real.sum(1)
         of_group = (means * real[..., None]).sum(1) / count[:, None]
         own = path[:, 0, None]

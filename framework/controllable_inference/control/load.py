@@ -22,7 +22,7 @@ from controllable_inference.control.config import (
     PolicyConfig,
 )
 from controllable_inference.control.controller import GatedController, confidence_rank
-from controllable_inference.control.features import select
+from controllable_inference.control.features import compares, select
 from controllable_inference.control.gate import PathGate
 from controllable_inference.control.policy import ACTIONS, STATE, Outlay, Policy, PolicyNet
 from controllable_inference.errors import ControlConfigError
@@ -62,6 +62,7 @@ def load_controller(
         weight=_promise(gate).probability_of if gate else None,
         predictor=predictor,
         policy=load_policy(folder, policy) if policy else None,
+        needs_siblings=not (config and gate) or compares(config.features.names),
     )
 
 

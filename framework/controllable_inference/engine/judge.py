@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from controllable_inference.control.agreement import ALONE
 from controllable_inference.control.checks import check_decisions, check_scores
 from controllable_inference.control.controller import Controller
 from controllable_inference.control.features import STATISTICS, PathFeatures, TokenStatistics
@@ -72,13 +73,15 @@ class Judge:
 
     def _score(self, paths: Sequence[Path], hidden: Tensor) -> None:
         """All paths at a boundary in this step, of all requests, in one pass for each controller."""
-        siblings = [[p.slot for p in path.group.paths] for path in paths]
-        for path in paths:
-            begin = path.boundaries[-2] if path.steps > 1 else 0
-            written = self.lifecycle.vocabulary.detokenizer.decode(path.tokens[begin:])
-            path.group.agreement.enter(path.index, written)
-        agreement = [p.group.agreement.measure(p.index, len(p.group.paths) - 1) for p in paths]
-        features = self.features.boundary([p.slot for p in paths], hidden, siblings, agreement)
+        beside = [at for at, path in enumerate(paths) if path.group.controller.needs_siblings]
+        for at in beside:
+            self._enter_agreement(paths[at])
+        groups, agreement = [[path.slot] for path in paths], [ALONE] * len(paths)
+        for at in beside:
+            path, siblings = paths[at], paths[at].group.paths
+            groups[at] = [sibling.slot for sibling in siblings]
+            agreement[at] = path.group.agreement.measure(path.index, len(siblings) - 1)
+        features = self.features.boundary([p.slot for p in paths], hidden, groups, agreement)
         statistics = features[:, -len(STATISTICS) :].tolist()
         by_controller: dict[int, list[int]] = defaultdict(list)
         for at, path in enumerate(paths):
@@ -86,6 +89,11 @@ class Judge:
             by_controller[id(path.group.controller)].append(at)
         for rows in by_controller.values():
             self._score_with(paths[rows[0]].group.controller, [paths[at] for at in rows], features[rows])
+
+    def _enter_agreement(self, path: Path) -> None:
+        begin = path.boundaries[-2] if path.steps > 1 else 0
+        written = self.lifecycle.vocabulary.detokenizer.decode(path.tokens[begin:])
+        path.group.agreement.enter(path.index, written)
 
     def _score_with(self, controller: Controller, paths: Sequence[Path], features: Tensor) -> None:
         try:

@@ -100,6 +100,7 @@ class _Watched:
         self.most_paths = inner.most_paths
         self.needs_prompt_hidden = inner.needs_prompt_hidden
         self.needs_features = inner.needs_features
+        self.needs_siblings = inner.needs_siblings
         self.tokens: list[int] = []
         self.questions = 0
 

@@ -54,6 +54,7 @@ class Recorder:
 
     needs_prompt_hidden = True
     needs_features = True
+    needs_siblings = True
 
     def __init__(self, paths: int, token_cap: int) -> None:
         self.voting = MajorityVote(paths, token_cap)

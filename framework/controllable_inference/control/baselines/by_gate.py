@@ -23,6 +23,7 @@ class WeightedVote(MajorityVote):
     """
 
     needs_features = True
+    needs_siblings = True  # `score` may read all there is
 
     def __init__(self, score: Score, paths: int, token_cap: int = 1024, worth: Worth = latest_score) -> None:
         super().__init__(paths, token_cap)

@@ -22,6 +22,7 @@ class GivenPrediction:
         self.policy = inner.policy
         self.most_paths = inner.most_paths
         self.needs_features = inner.needs_features
+        self.needs_siblings = inner.needs_siblings
 
     def plan(self, prompt: PromptView) -> Plan:
         return self.inner.plan_for(prompt, self.predicted)

@@ -20,6 +20,7 @@ class MajorityVote:
 
     needs_prompt_hidden = False
     needs_features = False
+    needs_siblings = False
 
     def __init__(self, paths: int, token_cap: int = 1024) -> None:
         self.most_paths = paths

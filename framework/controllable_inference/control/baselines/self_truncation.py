@@ -22,6 +22,7 @@ class SelfTruncation(MajorityVote):
     """
 
     needs_features = True
+    needs_siblings = True
 
     def __init__(self, paths: int, window: int = 3, token_cap: int = 1024) -> None:
         super().__init__(paths, token_cap)

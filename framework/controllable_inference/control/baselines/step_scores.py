@@ -80,6 +80,7 @@ class ScorePruning(RatePruning):
     """
 
     needs_features = True
+    needs_siblings = True  # `score` may read all there is
 
     def __init__(
         self,
