@@ -41,6 +41,10 @@ triton: venv  ## a real tritonserver for this user's cache (CPU)
 demo: venv  ## apply a manifest on a real cluster and ask it questions (KUBECONFIG=… uses yours, KEEP=1 leaves it running)
 	@$(PY) -m dev.demo $(if $(KEEP),--keep)
 
+.PHONY: demo-gpu
+demo-gpu: venv  ## place ten models on a fleet of pretended GPU nodes, and draw which GPUs each got (half a minute)
+	@$(PY) -m dev.gpus demo
+
 .PHONY: cluster-up
 cluster-up: venv  ## start the local Kubernetes (builds it the first time)
 	@$(PY) -m dev.cluster up --install
@@ -101,12 +105,10 @@ bench: venv  ## engine throughput, beside plain generate
 
 .PHONY: bench-operator
 bench-operator: venv  ## the operator with 1,000 models on the local cluster: benchmarks/operator/RESULTS.md (about 15 minutes)
-	@$(PY) -m dev.cluster build --install
 	@$(PY) -m benchmarks.operator
 
 .PHONY: bench-placement
 bench-placement: venv  ## NVLink placement on the real scheduler with 75 pretended nodes: benchmarks/placement/SCHEDULER.md (about 3 minutes)
-	@$(PY) -m dev.cluster build --install
 	@$(PY) -m benchmarks.placement.scheduler
 
 .PHONY: train-nano

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from typing import Annotated
 
@@ -44,6 +45,14 @@ def topologies() -> None:
         print(f"{name:<14}{topology.gpus} x {topology.product:<24} NVLink groups of: {groups}")
 
 
+@app.command("demo")
+def demonstrate() -> None:
+    """Place ten models on a fleet of such nodes, in a cluster of its own, and draw who got which GPUs."""
+    from dev.gpus import demo  # needs more than the other commands
+
+    demo.main()
+
+
 @app.command()
 def run(
     topology: Annotated[str, typer.Option(help=f"one of {', '.join(TOPOLOGIES)}")] = "bridge-pairs",
@@ -78,6 +87,8 @@ def main() -> None:
         if error.remedy:
             console.print(f"  → {escape(error.remedy)}")
         sys.exit(error.exit_status)
+    except subprocess.CalledProcessError as error:  # it has said why
+        sys.exit(error.returncode)
 
 
 if __name__ == "__main__":

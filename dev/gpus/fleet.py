@@ -21,10 +21,10 @@ class FleetNode:
     topology: Topology
     ordinal: int
 
-    def manifest(self) -> Manifest:
+    def manifest(self, plugin: bool = True) -> Manifest:
         """The Node, with GPU Feature Discovery's labels and what the device plugin offers."""
         told = labels(self.topology, self.ordinal)
-        return kwok.node(self.name, told, {RESOURCE: str(self.topology.gpus)})
+        return kwok.node(self.name, told, {RESOURCE: str(self.topology.gpus)} if plugin else {})
 
     def slice(self) -> Manifest:
         """The DRA driver's ResourceSlice. Its book and the device plugin's know nothing of each other."""

@@ -10,7 +10,7 @@ from controllable_operator.plugin import commands
 from controllable_operator.plugin.errors import PluginError
 
 _PROGRAM = "kubectl controllable"
-COMMANDS = ("status", "top", "ask", "events", "fleet", "capabilities")
+COMMANDS = ("status", "top", "ask", "events", "fleet", "gpus", "capabilities")
 _EXIT_CODES = """\
 exit codes:
   0    it was told; that a model is not ready is news, not a failure (for pipelines: kubectl wait)
@@ -41,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     )
     subcommands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, help_: str, examples: str, *, form: bool = True) -> argparse.ArgumentParser:
+    def add(
+        name: str, help_: str, examples: str, *, first: str = "table", more: tuple[str, ...] = ()
+    ) -> argparse.ArgumentParser:
         command = subcommands.add_parser(
             name,
             help=help_,
@@ -51,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
             parents=[where()],
         )
         command.set_defaults(run=getattr(commands, name))
-        forms = ("table", "json", "yaml") if form else ("text", "json", "yaml")
+        forms = (first, "json", "yaml", *more)
         command.add_argument("-o", "--output", choices=forms, default=forms[0], help="form (%(default)s)")
         return command
 
@@ -82,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         '  kubectl controllable ask nano "Prove it." --effort high --seed 1\n'
         '  kubectl controllable ask nano "Quickly: 6 times 7?" --no-think\n\n'
         "rights: list pods; get and create pods/portforward",
-        form=False,
+        first="text",
     )
     ask.add_argument("name", metavar="NAME", help="of the ControllableModel")
     ask.add_argument("question", metavar="QUESTION")
@@ -114,6 +116,17 @@ def parser() -> argparse.ArgumentParser:
     fleet.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
     fleet.add_argument("-l", "--selector", default="", help="only models with these labels")
     _add_watch(fleet)
+
+    gpus = add(
+        "gpus",
+        "which GPU is whose, and what connects them, in the whole cluster",
+        "  kubectl controllable gpus\n"
+        "  kubectl controllable gpus -o html > gpus.html    a page that opens from a disk\n"
+        "  kubectl controllable gpus -o json | jq .summary\n\n"
+        "rights: list nodes, pods, controllablemodels, and of resource.k8s.io resourceslices, resourceclaims",
+        more=("html", "svg"),
+    )
+    _add_watch(gpus)
 
     add(
         "capabilities",

@@ -13,17 +13,17 @@ from rich.text import Text
 
 from controllable_operator.conditions import condition
 from controllable_operator.desired.common import HTTP_PORT, INSTANCE_LABEL, NAME_LABEL
-from controllable_operator.kinds import COMPUTE_DOMAIN, GPU_KINDS, POD, Kind
+from controllable_operator.kinds import COMPUTE_DOMAIN, GPU_KINDS, POD
 from controllable_operator.placement import Gpus, inventory
 from controllable_operator.plugin import ask as asking
 from controllable_operator.plugin import capabilities as offers
-from controllable_operator.plugin import diagnosis, tree, view
+from controllable_operator.plugin import diagnosis, gpu_map, tree, view
 from controllable_operator.plugin import events as event_list
 from controllable_operator.plugin import fleet as fleet_list
 from controllable_operator.plugin import status as one_model
 from controllable_operator.plugin import top as load
 from controllable_operator.plugin.connection import PARALLEL, Connection
-from controllable_operator.plugin.errors import ModelSilent, NotAllowed, NotServed, PluginError
+from controllable_operator.plugin.errors import ModelSilent, NotAllowed, PluginError
 from controllable_operator.plugin.models import model as find_model
 from controllable_operator.plugin.models import models as find_models
 from controllable_operator.plugin.models import pods as find_pods
@@ -71,6 +71,20 @@ def fleet(options: Options) -> None:
         return fleet_list.render(document, view.now(), scope is None, room)
 
     _show(options, look, render)
+
+
+def gpus(options: Options) -> None:
+    """`gpus`."""
+    connection, _ = _connect(options)
+
+    def look() -> Document:
+        return gpu_map.read(connection)
+
+    if options.output in ("html", "svg"):
+        draw = gpu_map.page if options.output == "html" else gpu_map.picture
+        print(draw(view.printable(look())), end="")
+    else:
+        _show(options, look, gpu_map.render)
 
 
 def capabilities(options: Options) -> None:
@@ -127,17 +141,10 @@ def ask(options: Options) -> None:
 def _gpus(connection: Connection, compute_domains: bool) -> Gpus | None:
     """What the cluster has, an administrator's own attribute apart; None without the right to see it."""
     try:
-        nodes, slices, classes = (_listed(connection, kind) for kind in GPU_KINDS)
+        nodes, slices, classes = (connection.list_served(kind.path(None)) for kind in GPU_KINDS)
         return inventory(nodes, slices, classes, compute_domains=compute_domains)
     except NotAllowed:
         return None
-
-
-def _listed(connection: Connection, kind: Kind) -> list[Document]:
-    try:
-        return connection.list(kind.path(None))
-    except NotServed:
-        return []
 
 
 def _connect(options: Options) -> tuple[Connection, str]:

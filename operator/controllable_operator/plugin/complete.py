@@ -8,7 +8,7 @@ from controllable_operator.plugin.cli import COMMANDS, where
 from controllable_operator.plugin.connection import METADATA_ONLY, Connection
 from controllable_operator.plugin.errors import PluginError
 
-_WITHOUT_NAME = {"fleet", "capabilities"}
+_WITHOUT_NAME = {"fleet", "gpus", "capabilities"}
 _NO_FILES = ":4"
 
 

@@ -27,6 +27,7 @@ from controllable_operator.plugin.errors import (
 )
 
 Document = dict[str, Any]
+Documents = list[Document]  # where `list` is a method
 
 PARALLEL = 8
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to answer
@@ -104,6 +105,13 @@ class Connection:
             if not following:
                 return items
             query["continue"] = following
+
+    def list_served(self, path: str) -> Documents:
+        """All items of a collection; none where the API server does not know their kind."""
+        try:
+            return self.list(path)
+        except NotServed:
+            return []
 
     @contextmanager
     def http_to_pod(

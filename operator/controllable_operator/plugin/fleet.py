@@ -10,7 +10,7 @@ from rich.text import Text
 from controllable_operator.conditions import condition
 from controllable_operator.plugin.diagnosis import RANK, first_wrong
 from controllable_operator.plugin.marks import BAD, BUSY, OK
-from controllable_operator.plugin.view import STYLES, FittingTable, Mark, age
+from controllable_operator.plugin.view import STYLES, FittingTable, Mark, age, count
 
 Manifest = dict[str, Any]
 
@@ -92,7 +92,7 @@ def _row(model: Manifest) -> Manifest:
 
 
 def _summary(summary: Manifest) -> Text:
-    text = Text(f"{_count(summary['models'], 'model')} in {_count(summary['namespaces'], 'namespace')}: ")
+    text = Text(f"{count(summary['models'], 'model')} in {count(summary['namespaces'], 'namespace')}: ")
     text.append(f"{summary['well']} well", style=STYLES[OK] if summary["well"] else "")
     text.append(", ")
     text.append(f"{summary['onTheWay']} on the way", style=STYLES[BUSY] if summary["onTheWay"] else "")
@@ -100,7 +100,3 @@ def _summary(summary: Manifest) -> Text:
     text.append(f"{summary['broken']} broken", style=STYLES[BAD] if summary["broken"] else "")
     text.append(f"; {summary['podsReady']} of {summary['podsWanted']} pods answer")
     return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

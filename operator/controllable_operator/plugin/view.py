@@ -122,6 +122,11 @@ def age(created: str | None, now: datetime) -> str:
     return f"{days}d" if days < 730 else f"{days // 365}y"
 
 
+def count(number: int, noun: str) -> str:
+    """So many, in words: 1 model, 2 models."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def percent(share: float | None) -> str:
     """A share as a whole percentage, "-" where it isn't known."""
     return "-" if share is None else f"{share:.0%}"
