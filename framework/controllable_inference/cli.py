@@ -69,6 +69,9 @@ def serve(
 def ask(
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     url: Annotated[str, typer.Option(help="A running server.")] = "http://127.0.0.1:8080",
+    model: Annotated[
+        str | None, typer.Option(help="A model or adapter of it; left out, the first that it lists.")
+    ] = None,
     coefficient: Annotated[
         float | None, typer.Option(help="Budget in [0, 2]; left out, the model decides by the question.")
     ] = None,
@@ -89,7 +92,7 @@ def ask(
     from controllable_inference.serving.ask import ask as ask_server
 
     control = _given(coefficient=coefficient, max_paths=max_paths, deadline=deadline)
-    options = _given(controllable=control or None, reasoning_effort=effort, seed=seed)
+    options = _given(model=model, controllable=control or None, reasoning_effort=effort, seed=seed)
     ask_server(url, question, options, Console())
 
 
@@ -147,21 +150,26 @@ def fetch(
     make_room: Annotated[
         bool, typer.Option(help="Remove models beside it that nobody serves, where the disk is too small.")
     ] = False,
+    adapter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What comes is the model's LoRA adapter of this name.")
+    ] = None,
 ) -> None:
     """Bring a model's files to a folder: a link where they are here already, else a download that can go on.
 
     Example: `controllable-inference fetch hf://org/repo --to ./model --revision main`
     """
+    from controllable_inference.serving.fetch import ADAPTER, MODEL
     from controllable_inference.serving.fetch import fetch as fetch_model
     from controllable_inference.serving.termination import write_termination_log
 
+    kind, whose = (MODEL, "") if adapter is None else (ADAPTER, f"adapter {adapter}: ")
     try:
-        found = fetch_model(uri, to, revision, digest, make_room, progress=_say)
+        found = fetch_model(uri, to, revision, digest, make_room, kind, progress=_say)
     except ModelNotFound as error:
-        write_termination_log("ModelNotFound", str(error))
+        write_termination_log("ModelNotFound", f"{whose}{error}")
         raise
     except (ControllableError, OSError) as error:
-        write_termination_log("ModelFetchFailed", str(error))
+        write_termination_log("ModelFetchFailed", f"{whose}{error}")
         raise
     write_termination_log("Fetched", uri, digest=found.digest, size=found.size)
 
@@ -194,7 +202,8 @@ def triton(
 
     try:
         config = load_engine_config()
-        hold(Path(config.model.path))
+        for path in (config.model.path, *(adapter.path for adapter in config.model.adapters if adapter.path)):
+            hold(Path(path))
         drain = config.serving.drain_timeout_seconds
         server.exec_triton(server.Ports(http_port, grpc_port, metrics_port), drain, _say)
     except ControllableError as error:
@@ -229,6 +238,7 @@ def frontend(
     run_frontend(
         FrontendSettings(
             model=engine.model.name,
+            adapters=engine.model.adapters,
             trace=engine.control.trace,
             host=host,
             port=port,

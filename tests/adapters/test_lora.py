@@ -71,6 +71,19 @@ def test_each_request_of_a_batch_gets_the_weights_of_its_own_domain(checkpoint, 
         assert got[domain]
 
 
+@pytest.mark.parametrize("domain", ["train", "items", "layers", "0"])
+def test_a_domain_may_be_called_what_python_or_peft_call_something_else(checkpoint, tmp_path, domain):
+    prompt = "12+34="
+    first, second = (continued(train(tmp_path / str(seed), seed=seed), prompt) for seed in (1, 2))
+    with load(checkpoint) as model:
+        model.add_adapter(DomainAdapter("medical", peft_path=tmp_path / "1"))
+        model.add_adapter(DomainAdapter(domain, peft_path=tmp_path / "2"))
+        for name, expected in (("medical", first), (domain, second)):
+            text = model.generate(prompt, GREEDY, adapter=name).text
+            assert text
+            assert expected.startswith(text)
+
+
 def test_rows_that_were_trained_for_special_tokens_are_taken(checkpoint, tmp_path):
     base, tokenizer = make_model(), make_tokenizer()
     known = len(tokenizer)
@@ -99,6 +112,8 @@ def test_rows_that_others_use_too_are_not_taken(checkpoint, tmp_path):
     [
         ({"use_dora": True}, "DoRA"),
         ({"bias": "all"}, "bias"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa', which changes the model's own"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights is 'olora'"),
         ({"target_modules": ["q_proj", "embed_tokens"]}, "embed_tokens"),
         ({"target_modules": ["q_proj", "lm_head"]}, "lm_head"),
         ({"modules_to_save": ["norm"]}, "norm"),

@@ -44,6 +44,20 @@ def tiny_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_lora(tiny_model, tmp_path_factory):
+    """A LoRA for the tiny model, with random weights that change what it says."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, lora_alpha=256, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    folder = tmp_path_factory.mktemp("lora")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def faulty_repository(tmp_path_factory):
     """The shipped model repository, its model.py wrapped so that a prompt can kill the engine."""
     shipped = HERE.parents[1] / "model_repository" / "controllable"
@@ -55,9 +69,12 @@ def faulty_repository(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(tiny_model, faulty_repository, tmp_path_factory):
+def server(tiny_model, tiny_lora, faulty_repository, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serve")
+    law = {"name": "law", "uri": str(tiny_lora), "domain": "court", "specialTokens": ["verdict:"]}
+    adapters = [law, {"name": "careful", "budgetScale": "1.5"}]
     running = start_server(
-        tmp_path_factory.mktemp("serve"), tiny_model, faulty_repository, CONTROLLABLE_SILENCE_SECONDS="4"
+        folder, tiny_model, faulty_repository, adapters=adapters, CONTROLLABLE_SILENCE_SECONDS="4"
     )
     try:
         running.wait("ready", 200, 60)

@@ -24,10 +24,10 @@ class FakeEngine:
         self.steps = 0
         self.working = True
 
-    def submit(self, prompt, sampling, budget, on_event, *, streaming):
+    def submit(self, prompt, sampling, budget, on_event, *, adapter, streaming):
         handle = FakeHandle(self, on_event)
         self.handles.append(handle)
-        self.submitted.append((prompt, sampling, budget))
+        self.submitted.append((prompt, sampling, budget, adapter))
         threading.Thread(target=self._run, args=(str(prompt), handle, on_event), daemon=True).start()
         return handle
 

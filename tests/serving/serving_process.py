@@ -48,7 +48,7 @@ class Running:
         )
 
 
-def start_server(folder, model, repository, **environ):
+def start_server(folder, model, repository, adapters=(), **environ):
     """Start `controllable-inference serve` on a manifest for `model`; returns at once."""
     (folder / "manifest.yaml").write_text(
         yaml.safe_dump(
@@ -57,7 +57,7 @@ def start_server(folder, model, repository, **environ):
                 "kind": "ControllableModel",
                 "metadata": {"name": "tiny"},
                 "spec": {
-                    "model": {"uri": str(model)},
+                    "model": {"uri": str(model), "adapters": list(adapters)},
                     "control": {"computeBudget": {"maxTokens": 100000}, "trace": "full"},
                     "serving": {"maxConcurrentRequests": 4, "queue": {"size": 2}, "drainTimeout": "3s"},
                 },

@@ -10,6 +10,7 @@ from controllable_inference.serving.errors import ConfigError
 from controllable_inference.serving.local import _destination
 from controllable_inference.serving.manifest import parse_duration, parse_manifest, read_manifest
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "engine.schema.json").read_text())
 
 
@@ -33,6 +34,8 @@ def rules_of(schema, definitions=None):
             continue
         if key == "properties":
             value = {name: rules_of(each, definitions) for name, each in value.items()}
+        elif key == "items":
+            value = rules_of(value, definitions)
         elif key == "required":
             value = sorted(value)
         rules[key] = value
@@ -48,7 +51,9 @@ def test_the_models_allow_exactly_what_the_committed_schema_allows():
 def test_a_manifest_with_nothing_but_a_uri_becomes_a_valid_engine_json_with_the_resources_defaults():
     document = parse_manifest(manifest()).engine_config("/weights/model").to_json()
     jsonschema.validate(document, SCHEMA)
-    assert document["model"] == {"name": "nano", "path": "/weights/model", "precision": "auto"}
+    assert document["model"] == {
+        "name": "nano", "path": "/weights/model", "precision": "auto", "adapters": [],
+    }  # fmt: skip
     assert document["control"]["pathPruning"] == {"enabled": True, "maxPaths": 16, "threshold": None}
     assert document["control"]["computeBudget"]["maxTokens"] == 1024
     assert document["serving"]["queue"] == {"size": 256, "timeoutSeconds": 30.0}
@@ -82,10 +87,9 @@ def test_one_machine_fetches_what_the_manifest_pins_and_needs_no_cache_for_it():
 )
 def test_one_machine_keeps_downloads_between_runs(tmp_path, monkeypatch, uri, folder):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kept = _destination(parse_manifest(manifest(model={"uri": uri})), tmp_path / "scratch")
+    kept = _destination(uri, None, tmp_path / "scratch")
     assert kept == tmp_path / "controllable-inference" / "models" / folder
-    linked = _destination(parse_manifest(manifest()), tmp_path / "scratch")
-    assert linked == tmp_path / "scratch" / "model"
+    assert _destination("image:///models/nano", None, tmp_path / "scratch") == tmp_path / "scratch"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,30 @@ def test_one_machine_keeps_downloads_between_runs(tmp_path, monkeypatch, uri, fo
 def test_a_wrong_manifest_is_refused_by_the_name_of_the_field(spec, named):
     with pytest.raises(ConfigError, match=named):
         parse_manifest(manifest(**spec))
+
+
+def test_a_manifests_adapters_are_in_its_engine_json_with_the_paths_of_those_that_have_weights():
+    law = {"name": "law", "uri": "hf://org/law", "domain": "court", "budgetScale": "1.5"}
+    source = {"uri": "image:///models/nano", "adapters": [law, {"name": "slow", "specialTokens": ["wait:"]}]}
+    wanted = parse_manifest(manifest(model=source))
+    document = wanted.engine_config("m", {"law": Path("/weights/law")}).to_json()
+    jsonschema.validate(document, SCHEMA)
+    assert document["model"]["adapters"] == [
+        {"name": "law", "domain": "court", "path": "/weights/law", "specialTokens": [], "budgetScale": "1.5"},
+        {"name": "slow", "domain": "slow", "path": None, "specialTokens": ["wait:"], "budgetScale": "1"},
+    ]
+
+
+@pytest.mark.parametrize("name", ["nano", "law", "No", "../up", None])
+def test_an_adapters_name_is_a_label_of_its_own(name):
+    source = {"uri": "image:///models/nano", "adapters": [{"name": "law"}, {"name": name}]}
+    with pytest.raises(ConfigError, match=r"spec\.model\.adapters\.1\.name"):
+        parse_manifest(manifest(model=source))
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_can_be_served_on_one_machine(path):
+    read_manifest(path)
 
 
 def test_a_file_without_a_controllable_model_is_refused_by_name(tmp_path):

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from controllable_inference.errors import ModelFetchFailed, ModelLoadError, ModelNotFound
-from controllable_inference.serving.fetch import download
+from controllable_inference.serving.fetch import ADAPTER, download
 from controllable_inference.serving.fetch import fetch as fetch_model
 from controllable_inference.serving.fetch.digest import combined
 
@@ -178,6 +178,50 @@ def test_a_folder_that_is_in_the_way_is_not_touched(checkpoint, tmp_path):
     assert (tmp_path / "model" / "precious").exists()
 
 
+LORA = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights", "README.md": b"hello"}
+
+
+@pytest.fixture
+def lora(tmp_path):
+    folder = tmp_path / "source" / "lora"
+    folder.mkdir(parents=True)
+    for name, content in LORA.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_an_adapter_needs_what_peft_saves_and_no_tokenizer(lora, tmp_path):
+    environ = {"CONTROLLABLE_SOURCES_ROOT": str(lora.parent)}
+    for uri, to in ((str(lora), "one"), ("pvc://claim/lora", "two")):
+        assert fetch(uri, tmp_path / to, kind=ADAPTER, environ=environ, progress=quiet).readlink() == lora
+
+
+@pytest.mark.parametrize(
+    ("missing", "added", "words"),
+    [
+        ("adapter_model.safetensors", "adapter_model.bin", r"pickled weights \(adapter_model.bin\)"),
+        ("adapter_model.safetensors", "model.safetensors", r"holds no adapter_model\.safetensors"),
+        (
+            "adapter_config.json",
+            "config.json",
+            r"holds no adapter_config\.json, so this is not a LoRA",
+        ),
+    ],
+)
+def test_a_folder_that_is_no_adapter_is_refused_with_the_reason(lora, tmp_path, missing, added, words):
+    (lora / missing).unlink()
+    (lora / added).write_bytes(b"")
+    with pytest.raises(ModelNotFound, match=words):
+        fetch(str(lora), tmp_path / "adapter", kind=ADAPTER, progress=quiet)
+
+
+def test_a_model_is_no_adapter_and_an_adapter_no_model(checkpoint, lora, tmp_path):
+    with pytest.raises(ModelNotFound, match=r"holds no adapter_model\.safetensors"):
+        fetch(str(checkpoint), tmp_path / "adapter", kind=ADAPTER, progress=quiet)
+    with pytest.raises(ModelNotFound, match=r"holds no config\.json"):
+        fetch(str(lora), tmp_path / "model", progress=quiet)
+
+
 class Hub(BaseHTTPRequestHandler):
     """As much of the hub as its client needs for one repository."""
 
@@ -273,6 +317,14 @@ def test_fetching_and_loading_download_the_same_tokenizers(hub, tmp_path, monkey
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     for folder in (fetch("hf://org/nano", tmp_path / "model", progress=quiet), find("org/nano")):
         assert tokenizers.keys() <= {path.name for path in folder.iterdir()}
+
+
+def test_an_adapter_is_downloaded_like_a_model(hub, tmp_path):
+    hub.files = dict(LORA)
+    to = fetch("hf://org/nano", tmp_path / "adapter", kind=ADAPTER, progress=quiet)
+    assert {path.name for path in to.glob("[!.]*")} == LORA.keys() - {"README.md"}
+    with pytest.raises(ModelNotFound, match=r"holds no config\.json"):
+        fetch("hf://org/nano", tmp_path / "model", progress=quiet)
 
 
 def test_a_download_that_is_here_already_is_taken_without_asking(hub, tmp_path):

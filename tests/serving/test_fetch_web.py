@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 from controllable_inference.errors import ModelFetchFailed, ModelNotFound
-from controllable_inference.serving.fetch import download, fetch, http
+from controllable_inference.serving.fetch import ADAPTER, MODEL, download, fetch, http
 from controllable_inference.serving.fetch.archive import unpack
 from controllable_inference.serving.fetch.place import Place
 from controllable_inference.serving.fetch.web import WebRemote
@@ -136,6 +136,15 @@ def test_an_archive_of_a_model_becomes_its_folder(web, tmp_path, kind, content):
     assert not list((tmp_path / "model").glob("archive*"))
 
 
+@pytest.mark.parametrize("top", ["", "lora/"])
+def test_an_archive_of_an_adapter_becomes_its_folder(web, tmp_path, top):
+    files = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights"}
+    web.content = tar_of({f"{top}{name}": content for name, content in files.items()})
+    fetch(web.uri, tmp_path / "law", digest=pin(web.content), kind=ADAPTER, progress=quiet)
+    for name, expected in files.items():
+        assert (tmp_path / "law" / name).read_bytes() == expected
+
+
 def test_a_download_that_breaks_off_again_and_again_goes_on_each_time(web, tmp_path):
     web.breaks = 700_000
     told = []
@@ -222,9 +231,9 @@ def test_another_digest_than_asked_for_leaves_nothing(web, tmp_path):
 
 
 STATUSES = [
-    (401, ModelNotFound, r"access denied \(401\); check that the Secret in spec.model.secretRef"),
+    (401, ModelNotFound, r"access denied \(401\); check that the Secret in secretRef"),
     (403, ModelNotFound, r"access denied \(403\)"),
-    (404, ModelNotFound, r"nothing of this name \(404\); check spec.model.uri"),
+    (404, ModelNotFound, r"nothing of this name \(404\); check the uri"),
     (503, ModelFetchFailed, "the server answers 503; tried 3 times"),
     (418, ModelFetchFailed, "the server answers 418"),
 ]
@@ -294,7 +303,7 @@ def test_credentials_go_to_https_alone_and_never_into_a_uri(web, tmp_path):
 )
 def test_credentials_are_sent_as_the_secret_has_them(web, environ, header):
     web.password = header
-    remote = WebRemote("https://host/nano.tar.gz", None, environ)
+    remote = WebRemote("https://host/nano.tar.gz", None, MODEL, environ)
     remote._uri = web.uri  # a TLS server would need a certificate; what is sent is the same
     assert remote.listing().files[0].size == len(web.content)
 
@@ -343,7 +352,7 @@ def unpacked(content, tmp_path, kind=".tar.gz"):
     archive.write_bytes(content)
     folder = tmp_path / "inside"
     folder.mkdir()
-    unpack(archive, folder, "https://host/nano", Place(tmp_path / "model"))
+    unpack(archive, folder, "https://host/nano", MODEL, Place(tmp_path / "model"))
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 

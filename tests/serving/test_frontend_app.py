@@ -6,6 +6,7 @@ import time
 
 import httpx
 import pytest
+from controllable_inference.serving.config import AdapterSection
 from controllable_inference.serving.frontend import app as frontend
 from controllable_inference.serving.frontend.errors import ApiError
 from controllable_inference.serving.frontend.health import Health
@@ -109,6 +110,42 @@ async def test_a_stream_opens_with_the_role_and_ends_with_reason_usage_and_done(
     assert chunks[4]["choices"] == []
     assert chunks[4]["usage"]["prompt_tokens"] == 3
     assert ": alive" in response.text
+
+
+@pytest.fixture
+async def adapted(triton, monkeypatch):
+    """A client of a server with an adapter."""
+    monkeypatch.setattr(frontend, "TritonClient", lambda *_: triton)
+    law = AdapterSection(name="law", domain="court", path="/w", special_tokens=(), budget_scale="1.5")
+    application = frontend.create_app(FrontendSettings(model="nano", adapters=(law,)))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://x") as client:
+        yield client
+
+
+async def test_adapters_are_listed_as_models_with_the_model_as_their_parent(adapted):
+    base, law = (await adapted.get("/v1/models")).json()["data"]
+    assert (base["id"], base["parent"]) == ("nano", None)
+    assert (law["id"], law["parent"]) == ("law", "nano")
+    assert law["controllable"] == {"domain": "court", "budget_scale": 1.5}
+    assert (await adapted.get("/v1/models/law")).json() == law
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("model", "adapter"), [("nano", None), ("law", "law")])
+async def test_an_adapter_is_asked_by_its_name_as_the_model(adapted, triton, model, adapter, stream):
+    answer = await chat(adapted, model=model, stream=stream)
+    assert triton.questions[0].adapter == adapter
+    told = json.loads(data(answer)[0]) if stream else answer.json()
+    assert told["model"] == model
+
+
+async def test_a_model_that_is_not_there_is_not_found_and_those_that_are_are_told(adapted, triton):
+    for refused in (await chat(adapted, model="tax"), await adapted.get("/v1/models/tax")):
+        assert refused.status_code == 404
+        error = refused.json()["error"]
+        assert (error["param"], error["code"]) == ("model", "model_not_found")
+        assert error["message"] == "The model `tax` does not exist; this server serves `nano`, `law`"
+    assert not triton.questions
 
 
 async def test_an_error_before_the_first_reply_is_an_http_status_even_for_a_stream(client, triton):

@@ -114,8 +114,8 @@ def test_a_completion_takes_one_prompt(prompt):
 
 
 def test_another_models_name_is_not_found():
-    with pytest.raises(ApiError, match="does not exist") as refusal:
-        schema.check_model(chat(), "other")
+    with pytest.raises(ApiError, match="`nano` does not exist; this server serves `other`, `law`") as refusal:
+        schema.check_model("nano", ["other", "law"])
     assert (refusal.value.status, refusal.value.code) == (404, "model_not_found")
 
 

@@ -93,8 +93,43 @@ def test_the_openai_client_streams_reasoning_content_and_usage(client):
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
 
 
-def test_completions_and_models_are_served(client):
-    assert [model.id for model in client.models.list()] == ["tiny"]
+def test_the_model_and_its_adapters_are_listed(client):
+    listed = {model.id: model.parent for model in client.models.list()}
+    assert listed == {"tiny": None, "law": "tiny", "careful": "tiny"}
+    assert client.models.retrieve("law").controllable == {"domain": "court", "budget_scale": 1.0}
+
+
+def test_requests_of_one_batch_get_the_adapter_that_they_name_and_no_other(client):
+    answers = {}
+
+    def ask(model, turn):
+        chat = client.chat.completions.create(
+            model=model, messages=QUESTION, max_tokens=40, temperature=0,
+            extra_body={"controllable": {"max_paths": 1, "coefficient": 1}},
+        )  # fmt: skip
+        assert chat.model == model
+        answers[model, turn] = (chat.choices[0].message.reasoning_content, chat.controllable["coefficient"])
+
+    names = ("tiny", "law", "careful")
+    threads = [threading.Thread(target=ask, args=(name, turn)) for name in names for turn in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    said, granted = ({key: answer[at] for key, answer in answers.items()} for at in (0, 1))
+    assert all(said[name, 1] == said[name, 2] for name in names)
+    assert said["law", 1] != said["tiny", 1] == said["careful", 1]
+    assert [granted[name, 1] for name in names] == [1.0, 1.0, 1.5]
+
+
+def test_only_its_own_adapters_special_tokens_are_one_token(client):
+    def prompt_tokens(model):
+        return client.completions.create(model=model, prompt="verdict:", max_tokens=1).usage.prompt_tokens
+
+    assert {model: prompt_tokens(model) for model in ("tiny", "law")} == {"tiny": 8, "law": 1}
+
+
+def test_completions_are_served(client):
     assert client.models.retrieve("tiny").id == "tiny"
     answer = client.completions.create(model="tiny", prompt="2 + 2 =", max_tokens=5)
     assert answer.object == "text_completion"
@@ -149,7 +184,7 @@ def test_what_only_the_engine_can_refuse_comes_back_as_400_too(client):
 
 
 def test_a_model_that_is_not_served_is_not_found(client):
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(openai.NotFoundError, match="this server serves `tiny`, `law`, `careful`"):
         client.chat.completions.create(model="other", messages=QUESTION)
 
 

@@ -76,6 +76,12 @@ def test_no_document_leaves_its_sender_without_an_answer(served, control):
     assert not served.engine.submitted
 
 
+def test_a_request_reaches_the_engine_with_the_adapter_that_it_names(served):
+    for tensors in ({}, {"adapter": b"law"}):
+        assert ask(served, **tensors).done.wait(2)
+    assert [adapter for *_, adapter in served.engine.submitted] == [None, "law"]
+
+
 def test_a_request_whose_channel_is_broken_is_nobody_elses_trouble(served):
     class Broken(RecordingChannel):
         def fail(self, code, message):

@@ -38,6 +38,18 @@ def test_messages_are_flattened_and_developer_speaks_as_system():
     ]
 
 
+@pytest.mark.parametrize(
+    ("tensors", "adapter"), [({}, None), ({"adapter": b""}, None), ({"adapter": b"law"}, "law")]
+)
+def test_an_adapter_is_named_or_it_is_the_model_by_itself(tensors, adapter):
+    assert parse(text_input=b"x", **tensors).adapter == adapter
+
+
+def test_an_adapters_name_that_is_no_text_is_refused_by_the_field():
+    with pytest.raises(RequestError, match=r"^adapter: not UTF-8"):
+        parse(text_input=b"x", adapter=b"\xff")
+
+
 def test_sampling_control_stream_and_heartbeat_arrive():
     request = parse(
         {"heartbeat_ms": 2000},

@@ -71,7 +71,8 @@ class Adapters:
             weights = LoraWeights.read(adapter.peft_path)
             new = [text for text in texts if text not in before.get_vocab()]
             trained = weights.rows_of_new_tokens(model, len(before), len(new))
-            for module in weights.inject(model, domain):
+            # peft's own names for parts of a layer, and Python's, are no domain's
+            for module in weights.inject(model, f"domain-{domain}"):
                 module.register_forward_hook(self._only_mine(domain))
         ids = add_tokens(model, tokenizer, texts, trained)
         vocabulary.delimiters.add(texts)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from controllable_inference.adapters.tokens import INPUT, OUTPUT
 from controllable_inference.errors import AdapterError
 
-WEIGHTS = "adapter_model.safetensors"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_HARMLESS_INIT = (True, False, "gaussian", "orthogonal", "eva")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class LoraWeights:
         if not isinstance(config, LoraConfig) or config.use_dora or config.bias != "none":
             kind = "DoRA" if getattr(config, "use_dora", False) else str(config.peft_type)
             raise AdapterError(f"{folder}: {kind} with bias is not supported, only plain LoRA without bias")
+        if config.init_lora_weights not in _HARMLESS_INIT:
+            raise AdapterError(
+                f"{folder}: init_lora_weights is {config.init_lora_weights!r}, which changes the model's own "
+                "weights, and with them what other requests get; let peft convert it to a plain LoRA "
+                "(path_initial_model_for_weight_conversion of save_pretrained)"
+            )
         embeddings = {}
         for name in (INPUT, OUTPUT):
             for key in [k for k in state if k.endswith(f"{name}.weight")]:
@@ -100,18 +107,24 @@ class LoraWeights:
             missing = [key for key in report.missing_keys if "lora_" in key and f".{name}." in key]
             if report.unexpected_keys or missing or not layers:
                 odd = (report.unexpected_keys or missing or ["no layer"])[0]
-                raise AdapterError(f"{self.folder} does not fit this model's layers: {odd}")
+                raise AdapterError(f"{self.folder} does not fit this model: {odd}{self._trained_for}")
             if any(layer is model.get_output_embeddings() for layer in layers):
                 raise AdapterError(f"{self.folder} adapts {OUTPUT}, which is not supported")
         except Exception as error:
             remove(model, name)
             if isinstance(error, AdapterError):
                 raise
-            raise AdapterError(f"{self.folder} does not fit this model: {error}") from error
+            told = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
+            raise AdapterError(f"{self.folder} does not fit this model: {told}{self._trained_for}") from error
         for layer in everywhere:  # peft has made the newest the only active one
             layer.set_adapter(list(layer.lora_B))
         model.eval()
         return [layer.lora_B[name] for layer in layers]
+
+    @property
+    def _trained_for(self) -> str:
+        base = self.config.base_model_name_or_path
+        return f"; it was trained for {base}" if base else ""
 
 
 def remove(model: Any, name: str) -> None:

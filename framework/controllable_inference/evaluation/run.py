@@ -48,7 +48,7 @@ from controllable_inference.evaluation.sweep import LOOKUP, SHIPPED, Control
 from controllable_inference.evaluation.systems import System, Timing, oracle_systems
 from controllable_inference.evaluation.workers import Job, control_of, cores, measure_all
 from controllable_inference.model import ControllableInference
-from controllable_inference.serving.fetch import check_model_folder
+from controllable_inference.serving.fetch import check_folder
 
 SEED = 2025
 GREEDY_SYSTEM = "greedy"
@@ -347,7 +347,7 @@ def options_of(
     second: path of another model, "none" for none, None for SmolLM2 where it is installed (and not if quick).
     Raises ModelNotFound, before anything is written.
     """
-    check_model_folder(model, str(model))
+    check_folder(model, str(model))
     scale = Scale.quick() if quick else Scale()
     if problems is not None:
         scale = scale.with_problems(problems)

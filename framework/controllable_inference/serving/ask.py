@@ -74,7 +74,7 @@ def _chunks(url: str, question: str, options: dict[str, Any]) -> Iterator[dict[s
             models = client.get("/v1/models")
             models.raise_for_status()
             body = {
-                "model": models.json()["data"][0]["id"],
+                "model": models.json()["data"][0]["id"],  # unless `options` have one
                 "messages": [{"role": "user", "content": question}],
                 "stream": True,
                 "stream_options": {"include_usage": True},

@@ -18,6 +18,7 @@ ENV = "CONTROLLABLE_ENGINE_CONFIG"
 
 # Kubernetes forbids floats in custom resources, so fractions travel as strings.
 UnitFraction = Annotated[str, Field(pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$")]
+Decimal = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$")]
 Coefficient = Annotated[str, Field(pattern=r"^([01](\.[0-9]+)?|2(\.0+)?)$")]
 
 
@@ -27,12 +28,23 @@ class _Section(BaseModel):
     )
 
 
+class AdapterSection(_Section):
+    """A domain adapter: what clients call it, and what it brings; no path where it has no LoRA weights."""
+
+    name: str = Field(min_length=1)
+    domain: str = Field(min_length=1)
+    path: Annotated[str, Field(min_length=1)] | None
+    special_tokens: tuple[str, ...]
+    budget_scale: Decimal
+
+
 class ModelSection(_Section):
     """Which weights, and what clients call them."""
 
     name: str = Field(min_length=1)
     path: str = Field(min_length=1)
     precision: Literal["auto", "float32", "bfloat16", "float16"]
+    adapters: tuple[AdapterSection, ...] = ()
 
 
 class PathPruning(_Section):

@@ -20,7 +20,7 @@ import httpx
 
 from controllable_inference.serving import config, termination
 from controllable_inference.serving.errors import ServerFailed
-from controllable_inference.serving.fetch import Progress, fetch, is_downloaded
+from controllable_inference.serving.fetch import ADAPTER, Progress, fetch, is_downloaded
 from controllable_inference.serving.manifest import Manifest, read_manifest
 from controllable_inference.serving.processes import Child
 from controllable_inference.serving.triton import (
@@ -53,21 +53,33 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="controllable-") as scratch:
         folder = Path(scratch)
         # Ctrl-C ends a download at once; the next run goes on with it.
-        model = _destination(wanted, folder)
-        fetch(wanted.uri, model, wanted.revision, wanted.digest, progress=progress)
+        settings = _fetched(wanted, folder, progress)
         with _stopped_by_signals(stop):
-            LocalServer(wanted, model, home, host, port, folder, progress).run(stop)
+            LocalServer(settings, home, host, port, folder, progress).run(stop)
 
 
-def _destination(wanted: Manifest, folder: Path) -> Path:
+def _fetched(wanted: Manifest, folder: Path, progress: Progress) -> config.EngineConfig:
+    """Bring the weights of the model and of its adapters; `folder` is for what is only linked to."""
+    model = _destination(wanted.uri, wanted.revision, folder / "model")
+    fetch(wanted.uri, model, wanted.revision, wanted.digest, progress=progress)
+    adapters = {}
+    for adapter in wanted.adapters:
+        if adapter.uri is not None:
+            to = _destination(adapter.uri, adapter.revision, folder / "adapters" / adapter.name)
+            fetch(adapter.uri, to, adapter.revision, adapter.digest, kind=ADAPTER, progress=progress)
+            adapters[adapter.name] = to
+    return wanted.engine_config(model, adapters)
+
+
+def _destination(uri: str, revision: str | None, linked: Path) -> Path:
     """Downloads are kept between runs; links aren't worth it."""
-    if not is_downloaded(wanted.uri):
-        return folder / "model"
+    if not is_downloaded(uri):
+        return linked
     cache = (
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "controllable-inference" / "models"
     )
-    slug = wanted.uri.removeprefix("hf://").replace("://", "--").strip("/").replace("/", "--")
-    return cache / (f"{slug}@{wanted.revision}" if wanted.revision else slug)
+    slug = uri.removeprefix("hf://").replace("://", "--").strip("/").replace("/", "--")
+    return cache / (f"{slug}@{revision}" if revision else slug)
 
 
 class LocalServer:
@@ -75,8 +87,7 @@ class LocalServer:
 
     def __init__(
         self,
-        wanted: Manifest,
-        model: Path,
+        settings: config.EngineConfig,
         home: Path,
         host: str,
         port: int,
@@ -90,7 +101,6 @@ class LocalServer:
         self._progress = progress
         self._ports = Ports(*free_ports(3))
         self._shared_memory = f"controllable_{os.getpid()}_"
-        settings = wanted.engine_config(model)
         self._drain = settings.serving.drain_timeout_seconds
         self._config = folder / "engine.json"
         self._config.write_text(json.dumps(settings.to_json(), indent=2))

@@ -1,7 +1,7 @@
 """A ControllableModel manifest, read without a cluster: what to fetch, and the engine.json it means.
 
 In a cluster the operator does this; here the same resource runs on one machine. Fields that only a
-cluster can honour (replicas, gpu, networkPolicy, resources, image) are accepted and left alone.
+cluster can honour (replicas, gpu, rollout, networkPolicy, resources, image) are accepted and left alone.
 """
 
 import re
@@ -30,6 +30,7 @@ _SERVING_DEFAULTS: dict[str, Any] = {
     "queue": {"size": 256, "timeout": "30s"},
     "drainTimeout": "60s",
 }
+_ADAPTER_DEFAULTS: dict[str, Any] = {"specialTokens": [], "budgetScale": "1"}
 _SPEC_FIELDS = {
     "": {
         "model",
@@ -39,15 +40,38 @@ _SPEC_FIELDS = {
         "replicas",
         "suspend",
         "scaling",
+        "rollout",
         "monitoring",
         "networkPolicy",
         "podTemplate",
     },
-    "model": {"uri", "revision", "digest", "secretRef", "precision", "cache"},
+    "model": {"uri", "revision", "digest", "secretRef", "precision", "cache", "adapters"},
+    "model.adapters": {
+        "name",
+        "uri",
+        "revision",
+        "digest",
+        "secretRef",
+        "domain",
+        "specialTokens",
+        "budgetScale",
+    },
     "serving": {"image", "maxConcurrentRequests", "queue", "drainTimeout", "resources"},
     "serving.queue": {"size", "timeout"},
 }
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One of spec.model.adapters. uri: None where it has no weights; settings: the rest, for engine.json."""
+
+    name: str
+    uri: str | None
+    revision: str | None
+    digest: str | None
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,14 +83,20 @@ class Manifest:
     revision: str | None
     digest: str | None
     precision: str
+    adapters: tuple[Adapter, ...]
     control: dict[str, Any]
     serving: dict[str, Any]
 
-    def engine_config(self, model_path: str | Path) -> EngineConfig:
-        """The engine.json for weights that lie in `model_path`."""
+    def engine_config(
+        self, model_path: str | Path, adapter_paths: Mapping[str, Path] | None = None
+    ) -> EngineConfig:
+        """The engine.json for weights that lie in `model_path`, and those of adapters by their names."""
+        paths = {name: str(path) for name, path in (adapter_paths or {}).items()}
+        adapters = [adapter.settings | {"path": paths.get(adapter.name)} for adapter in self.adapters]
+        model = {"name": self.name, "path": str(model_path), "precision": self.precision}
         return EngineConfig.parse(
             {
-                "model": {"name": self.name, "path": str(model_path), "precision": self.precision},
+                "model": model | ({"adapters": adapters} if adapters else {}),
                 "control": self.control,
                 "serving": self.serving,
             },
@@ -112,6 +142,7 @@ def parse_manifest(document: Mapping[str, Any]) -> Manifest:
         revision=model.get("revision"),
         digest=model.get("digest"),
         precision=model.get("precision", "auto"),
+        adapters=_adapters(model, name),
         control=_merged(_CONTROL_DEFAULTS, _mapping(spec, "control", "spec.")),
         serving=_serving_section(_merged(_SERVING_DEFAULTS, serving)),
     )
@@ -125,6 +156,25 @@ def parse_duration(text: Any, field: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ConfigError(f"{field}: not a duration: {text!r}", "write 30s, 1m30s or 500ms")
     return sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts)
+
+
+def _adapters(model: Mapping[str, Any], model_name: str) -> tuple[Adapter, ...]:
+    given = model.get("adapters") or []
+    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+        raise ConfigError(f"spec.model.adapters: must be a list of objects, got {given!r}")
+    adapters: dict[str, Adapter] = {}
+    for at, each in enumerate(given):
+        _refuse_unknown(each, "model.adapters")
+        field, name = f"spec.model.adapters.{at}.name", each.get("name")
+        if not isinstance(name, str) or not _LABEL.fullmatch(name):
+            raise ConfigError(f"{field}: must hold only lower-case letters, digits and '-', got {name!r}")
+        if name in adapters or name == model_name:
+            raise ConfigError(f"{field}: {name!r} is the model's name, or another adapter's")
+        settings = {"name": name, "domain": each.get("domain", name)} | {
+            key: each.get(key, default) for key, default in _ADAPTER_DEFAULTS.items()
+        }
+        adapters[name] = Adapter(name, each.get("uri"), each.get("revision"), each.get("digest"), settings)
+    return tuple(adapters.values())
 
 
 def _serving_section(serving: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,19 +3,22 @@
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from controllable_inference.engine.events import Event
 from controllable_inference.engine.metrics import EngineStats, Observer
 from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
-from controllable_inference.errors import ControllableError, RequestError
-from controllable_inference.serving.config import EngineConfig, load_engine_config
+from controllable_inference.errors import AdapterError, ControllableError, RequestError
+from controllable_inference.serving.config import AdapterSection, EngineConfig, load_engine_config
 from controllable_inference.serving.engine_metrics import BufferedObserver, MakeSeries
 from controllable_inference.serving.pump import Channel, Handle, ResponsePump
 from controllable_inference.serving.refusals import refusal
 from controllable_inference.serving.termination import write_termination_log
 from controllable_inference.serving.triton_request import parse_triton_request
 from controllable_inference.serving.triton_response import ResponseBuilder
+
+if TYPE_CHECKING:
+    from controllable_inference.model import ControllableInference
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ class Engine(Protocol):
         budget: RequestBudget,
         on_event: Callable[[Event], None],
         *,
+        adapter: str | None,
         streaming: bool,
     ) -> Handle: ...
 
@@ -46,7 +50,10 @@ BuildEngine = Callable[[EngineConfig, Observer], tuple[Engine, str | None]]
 
 
 def build_engine(config: EngineConfig, observer: Observer) -> tuple[Engine, str | None]:
-    """Load the model that engine.json names, with its limits."""
+    """Load the model that engine.json names, with its limits and adapters.
+
+    Raises ModelNotFound, ModelLoadError, ControlConfigError; AdapterError, which names the adapter.
+    """
     from controllable_inference.engine import engine
     from controllable_inference.model import ControllableInference
 
@@ -62,7 +69,19 @@ def build_engine(config: EngineConfig, observer: Observer) -> tuple[Engine, str 
         ),
         observer=observer,
     )
+    for adapter in config.model.adapters:
+        _add(model, adapter)
     return model.engine, model.engine.vocabulary.think_end
+
+
+def _add(model: "ControllableInference", adapter: AdapterSection) -> None:
+    from controllable_inference.adapters import DomainAdapter
+
+    try:
+        scale, tokens = float(adapter.budget_scale), adapter.special_tokens
+        model.add_adapter(DomainAdapter(adapter.name, tokens, scale, adapter.path))
+    except AdapterError as error:
+        raise AdapterError(f"adapter {adapter.name}: {error}") from error
 
 
 class ServedModel:
@@ -104,7 +123,12 @@ class ServedModel:
         stream = self._pump.open(channel, builder, request.heartbeat)
         try:
             stream.handle = self._engine.submit(
-                request.prompt, request.sampling, request.budget, stream, streaming=builder.needs_deltas
+                request.prompt,
+                request.sampling,
+                request.budget,
+                stream,
+                adapter=request.adapter,
+                streaming=builder.needs_deltas,
             )
         except RequestError as error:
             named = RequestError(

@@ -18,6 +18,7 @@ class TritonRequest:
     """One request as the engine takes it.
 
     stream: deltas as they come; else one response with everything, at the end.
+    adapter: name of the domain adapter that the request is for, None for the model by itself.
     heartbeat: seconds of silence after which an empty response says that the request is alive; None for never
     (HTTP's unary `generate` takes one response only).
     """
@@ -26,6 +27,7 @@ class TritonRequest:
     stream: bool
     sampling: SamplingParams
     budget: RequestBudget
+    adapter: str | None
     heartbeat: float | None
 
     @property
@@ -48,7 +50,10 @@ def parse_triton_request(
         sampling = sampling_params(_json(tensors, "sampling_parameters", {}))
     with _blaming("control"):
         budget = request_budget(_json(tensors, "control", {}), most_trace)
-    return TritonRequest(prompt, bool(tensors.get("stream", False)), sampling, budget, _heartbeat(parameters))
+    with _blaming("adapter"):
+        adapter = _text(tensors, "adapter") if "adapter" in tensors else ""
+    stream = bool(tensors.get("stream", False))
+    return TritonRequest(prompt, stream, sampling, budget, adapter or None, _heartbeat(parameters))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from controllable_inference.engine.vocabulary import THINK_END, Vocabulary
 from controllable_inference.errors import ControlConfigError, ControllableError
 from controllable_inference.evaluation.problems import Split
 from controllable_inference.evaluation.records import ProblemRecord, with_columns
-from controllable_inference.serving.fetch import check_model_folder, local_source
+from controllable_inference.serving.fetch import check_folder, local_source
 from controllable_inference.training import control
 from controllable_inference.training.control import BudgetPart, GatePart, PolicyPart, Setting
 from controllable_inference.training.progress import Progress
@@ -418,7 +418,7 @@ def find_model(model: str, output: Path | None) -> Path:
     if not model.startswith("hf://"):
         folder = local_source(model)
         if folder.is_dir() or "://" in model:
-            check_model_folder(folder, model)
+            check_folder(folder, model)
             return folder
     folder = checkpoint.find(model.removeprefix("hf://"))
     if output is None:

@@ -1,4 +1,6 @@
-"""Brings a model's files to a folder, whatever the URI. Only safetensors: pickled weights run code when read.
+"""Brings the files of a model, or of an adapter, to a folder, whatever the URI.
+
+Only safetensors: pickled weights run code when they are read.
 
 | URI | what happens |
 |---|---|
@@ -17,13 +19,22 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from controllable_inference.errors import ModelNotFound
-from controllable_inference.serving.fetch.checks import check_model_folder
+from controllable_inference.serving.fetch.checks import ADAPTER, MODEL, Kind, check_folder
 from controllable_inference.serving.fetch.digest import model_digest
 from controllable_inference.serving.fetch.download import Progress, Remote, bring
 from controllable_inference.serving.fetch.local import link, local_source
 from controllable_inference.serving.fetch.place import Fetched, Place, Wanted
 
-__all__ = ["Fetched", "Progress", "check_model_folder", "fetch", "is_downloaded", "local_source"]
+__all__ = [
+    "ADAPTER",
+    "MODEL",
+    "Fetched",
+    "Progress",
+    "check_folder",
+    "fetch",
+    "is_downloaded",
+    "local_source",
+]
 
 _DOWNLOADED = ("hf", "s3", "https", "http")
 
@@ -39,6 +50,7 @@ def fetch(
     revision: str | None = None,
     digest: str | None = None,
     make_room: bool = False,
+    kind: Kind = MODEL,
     environ: Mapping[str, str] = os.environ,
     progress: Progress = print,
 ) -> Fetched:
@@ -49,24 +61,24 @@ def fetch(
     the same uri, revision and digest already is taken as it is, without asking the source.
 
     digest: `sha256:…` that must come out; what it is taken of is told in `digest.py`. make_room: the folder
-    around `to` is a cache, where models that no engine holds may go for this one.
+    around `to` is a cache, where models that no engine holds may go for this one. kind: what must be there.
 
     Raises ModelNotFound where somebody has to act, ModelFetchFailed where it may help to try again; the
     message says what was wrong, with which URI, and what to do.
     """
     to = Path(os.path.abspath(to))  # noqa: PTH100 - `resolve` would follow a link left by an earlier fetch
     to.parent.mkdir(parents=True, exist_ok=True)
-    wanted = Wanted(uri, revision, digest)
+    wanted = Wanted(uri, revision, digest, kind)
     if is_downloaded(uri):
         return bring(_remote(wanted, environ), wanted, Place(to, make_room), progress)
-    source = local_source(uri, environ)
-    check_model_folder(source, uri)
+    source = local_source(uri, environ, kind)
+    check_folder(source, uri, kind)
     found = Fetched(None, None)
     if digest is not None:
         found = model_digest(source, progress)
         wanted.check(found)
     link(source, to)
-    progress(f"the model is in {source}")
+    progress(f"{uri} is in {source}")
     return found
 
 
@@ -76,13 +88,13 @@ def _remote(wanted: Wanted, environ: Mapping[str, str]) -> Remote:
     if scheme == "hf":
         from controllable_inference.serving.fetch.hub import HubRemote
 
-        return HubRemote(wanted.uri, wanted.revision)
+        return HubRemote(wanted.uri, wanted.revision, wanted.kind)
     if wanted.revision is not None:
         raise ModelNotFound(f"{wanted.uri}: only hf:// has revisions, not {scheme}://")
     if scheme == "s3":
         from controllable_inference.serving.fetch.s3 import S3Remote
 
-        return S3Remote(wanted.uri, environ)
+        return S3Remote(wanted.uri, wanted.kind, environ)
     from controllable_inference.serving.fetch.web import WebRemote
 
-    return WebRemote(wanted.uri, wanted.digest, environ)
+    return WebRemote(wanted.uri, wanted.digest, wanted.kind, environ)

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from controllable_inference.errors import ModelNotFound
 from controllable_inference.model_files import is_wanted
-from controllable_inference.serving.fetch.checks import check_names, safe_name
+from controllable_inference.serving.fetch.checks import Kind, check_names, safe_name
 from controllable_inference.serving.fetch.place import Place
 
 KINDS = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -35,10 +35,10 @@ class _Member:
     entry: Any
 
 
-def unpack(archive: Path, to: Path, uri: str, place: Place) -> None:
+def unpack(archive: Path, to: Path, uri: str, kind: Kind, place: Place) -> None:
     """Bring the model's files from `archive` to the folder `to`. Raises ModelNotFound, ModelFetchFailed."""
     with _opened(archive, uri) as (members, read):
-        wanted = _of_the_model(members, uri)
+        wanted = _of_the_model(members, uri, kind)
         size = sum(member.size for member in wanted.values())
         packed = archive.stat().st_size
         if size > MOST_TIMES * packed:
@@ -55,14 +55,14 @@ def unpack(archive: Path, to: Path, uri: str, place: Place) -> None:
                 raise ModelNotFound(f"{uri}: {member.name} is cut off; the archive is damaged")
 
 
-def _of_the_model(members: list[_Member], uri: str) -> dict[str, _Member]:
+def _of_the_model(members: list[_Member], uri: str, kind: Kind) -> dict[str, _Member]:
     """Members by their name in the model's folder, which is the archive's top or the one folder there."""
     by_name = {safe_name(member.name, uri): member for member in members}
     tops = {name.partition("/")[0] for name in by_name}
-    if "config.json" not in by_name and len(tops) == 1:
+    if kind.config not in by_name and len(tops) == 1:
         start = len(tops.pop()) + 1
         by_name = {name[start:]: member for name, member in by_name.items()}
-    check_names(by_name, uri)
+    check_names(by_name, uri, kind)
     wanted = {name: member for name, member in by_name.items() if is_wanted(name)}
     for name, member in wanted.items():
         if member.is_link:

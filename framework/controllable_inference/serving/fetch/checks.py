@@ -1,35 +1,55 @@
-"""What a model's folder must have, and what it must not."""
+"""What a model's folder must have, or an adapter's, and what it must not."""
 
+import fnmatch
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from controllable_inference.errors import ModelNotFound
 from controllable_inference.model_files import PICKLED, is_wanted
 
 
-def check_names(names: Iterable[str], where: str) -> None:
-    """A model is config.json, a tokenizer and safetensors; ModelNotFound says which of them is missing."""
+@dataclass(frozen=True)
+class Kind:
+    """What files make a folder.
+
+    config: the one that tells what the others are. weights: pattern of their names. needs_tokenizer: whether
+    they are of no use without one. name: what a folder without `config` is not.
+    """
+
+    config: str
+    weights: str
+    needs_tokenizer: bool
+    name: str
+
+
+MODEL = Kind("config.json", "*.safetensors", True, "a transformers checkpoint")
+ADAPTER = Kind("adapter_config.json", "adapter_model.safetensors", False, "a LoRA adapter as peft saves it")
+
+
+def check_names(names: Iterable[str], where: str, kind: Kind = MODEL) -> None:
+    """Refuse what isn't all of a model, or of an adapter; ModelNotFound says what is missing."""
     names = list(names)
-    if not any(name.endswith(".safetensors") for name in names):
+    if not fnmatch.filter(names, kind.weights):
         pickled = sorted(name for name in names if name.endswith(PICKLED))
         if pickled:
             raise ModelNotFound(
                 f"{where}: only pickled weights ({pickled[0]}), refused because loading them runs code "
                 "from the file; ask for a revision with safetensors or convert the checkpoint"
             )
-        raise ModelNotFound(f"{where}: holds no *.safetensors")
-    if "config.json" not in names:
-        raise ModelNotFound(f"{where}: holds no config.json, so this is not a transformers checkpoint")
-    if not any(name.startswith("tokenizer") or name == "vocab.json" for name in names):
+        raise ModelNotFound(f"{where}: holds no {kind.weights}")
+    if kind.config not in names:
+        raise ModelNotFound(f"{where}: holds no {kind.config}, so this is not {kind.name}")
+    if kind.needs_tokenizer and not any(n.startswith("tokenizer") or n == "vocab.json" for n in names):
         raise ModelNotFound(f"{where}: holds no tokenizer")
 
 
-def check_model_folder(folder: Path, uri: str) -> None:
+def check_folder(folder: Path, uri: str, kind: Kind = MODEL) -> None:
     """The same for a folder, which `uri` names in the message."""
     if not folder.is_dir():
         raise ModelNotFound(f"{uri}: there is no folder {folder}")
-    check_names([path.name for path in folder.iterdir()], uri)
+    check_names([path.name for path in folder.iterdir()], uri, kind)
 
 
 def model_files(folder: Path) -> dict[str, Path]:

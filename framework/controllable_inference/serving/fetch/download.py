@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from controllable_inference.errors import ModelFetchFailed
-from controllable_inference.serving.fetch.checks import check_model_folder
+from controllable_inference.serving.fetch.checks import check_folder
 from controllable_inference.serving.fetch.digest import file_sha256
 from controllable_inference.serving.fetch.meter import Meter, Progress
 from controllable_inference.serving.fetch.place import NO_ROOM, Fetched, Place, Wanted
@@ -101,7 +101,7 @@ def _download(remote: Remote, wanted: Wanted, place: Place, progress: Progress) 
         _remove(paths)  # to go on with the wrong bytes would bring them again
         raise
     remote.finish(folder, paths, place)
-    check_model_folder(folder, wanted.name)
+    check_folder(folder, wanted.name, wanted.kind)
     found = replace(found, size=sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()))
     place.publish(folder, wanted, found)
     return found

@@ -51,7 +51,7 @@ def check_status(status: int, uri: str, what_to_do: str) -> None:
     if status in (401, 403):
         raise ModelNotFound(f"{uri}: access denied ({status}); {what_to_do}")
     if status in (404, 410):
-        raise ModelNotFound(f"{uri}: there is nothing of this name ({status}); check spec.model.uri")
+        raise ModelNotFound(f"{uri}: there is nothing of this name ({status}); check the uri")
     if status in _TRY_AGAIN:
         raise Transient(f"the server answers {status}")
     raise ModelFetchFailed(f"{uri}: the server answers {status}, which it should not")

@@ -23,20 +23,21 @@ from huggingface_hub.utils import build_hf_headers
 from controllable_inference.errors import ModelNotFound
 from controllable_inference.model_files import is_wanted
 from controllable_inference.serving.fetch import http
-from controllable_inference.serving.fetch.checks import check_names, safe_name
+from controllable_inference.serving.fetch.checks import Kind, check_names, safe_name
 from controllable_inference.serving.fetch.digest import combined
 from controllable_inference.serving.fetch.download import Listing, RemoteFile, Transient
 from controllable_inference.serving.fetch.place import Place
 
-_TOKEN = "give a token that may read it: a Secret with the key token in spec.model.secretRef, or HF_TOKEN"  # noqa: S105
+_TOKEN = "give a token that may read it: a Secret with the key token in secretRef, or HF_TOKEN"  # noqa: S105
 
 
 class HubRemote:
     """A revision of a repository; once listed, the commit that the revision stood for."""
 
-    def __init__(self, uri: str, revision: str | None) -> None:
+    def __init__(self, uri: str, revision: str | None, kind: Kind) -> None:
         parts = urlsplit(uri)
         self._uri, self._repo, self._revision = uri, f"{parts.netloc}{parts.path}".strip("/"), revision
+        self._kind = kind
         self._commit: str | None = None
         self._client = http.client(build_hf_headers())
 
@@ -59,7 +60,7 @@ class HubRemote:
             url = hf_hub_url(self._repo, "config.json")
             raise Transient(http.why(error, url)) from error
         siblings = info.siblings or []
-        check_names([file.rfilename for file in siblings], name)
+        check_names([file.rfilename for file in siblings], name, self._kind)
         self._commit = info.sha or self._revision
         files = (
             RemoteFile(

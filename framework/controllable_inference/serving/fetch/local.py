@@ -6,14 +6,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from controllable_inference.errors import ModelNotFound
-from controllable_inference.serving.fetch.checks import check_links
+from controllable_inference.serving.fetch.checks import MODEL, Kind, check_links
 from controllable_inference.serving.resources import resource
 
 SOURCES_ROOT_ENV = "CONTROLLABLE_SOURCES_ROOT"
 _IN_IMAGE = "models"  # where images that are made for KServe have their model
 
 
-def local_source(uri: str, environ: Mapping[str, str] = os.environ) -> Path:
+def local_source(uri: str, environ: Mapping[str, str] = os.environ, kind: Kind = MODEL) -> Path:
     """The folder that a URI without a download names; ModelNotFound where the URI can't be one."""
     parts = urlsplit(uri)
     if ".." in Path(parts.path).parts:
@@ -34,7 +34,7 @@ def local_source(uri: str, environ: Mapping[str, str] = os.environ) -> Path:
                 "feature gate ImageVolume (on by default from 1.35), and containerd 2.1 or CRI-O 1.31"
             )
         models = root / _IN_IMAGE
-        named = models if models.is_dir() and not (root / "config.json").exists() else root
+        named = models if models.is_dir() and not (root / kind.config).exists() else root
         return _inside(named, root, uri)
     if parts.scheme == "":
         return Path(uri).absolute()

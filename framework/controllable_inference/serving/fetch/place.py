@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from controllable_inference.errors import ModelFetchFailed, ModelNotFound
+from controllable_inference.serving.fetch.checks import MODEL, Kind
 from controllable_inference.serving.fetch.eviction import MARKER, evict, used
 from controllable_inference.serving.fetch.meter import Progress, size
 
@@ -32,6 +33,7 @@ class Wanted:
     uri: str
     revision: str | None = None
     digest: str | None = None
+    kind: Kind = MODEL
 
     @property
     def name(self) -> str:

@@ -20,7 +20,7 @@ from obstore.store import S3Store
 
 from controllable_inference.errors import ModelFetchFailed, ModelNotFound
 from controllable_inference.model_files import is_wanted
-from controllable_inference.serving.fetch.checks import check_names, safe_name
+from controllable_inference.serving.fetch.checks import Kind, check_names, safe_name
 from controllable_inference.serving.fetch.digest import combined
 from controllable_inference.serving.fetch.download import Listing, RemoteFile, Transient
 from controllable_inference.serving.fetch.place import Place
@@ -28,19 +28,20 @@ from controllable_inference.serving.fetch.place import Place
 # One request brings so much: what breaks off costs little, and no request runs into a time limit.
 _RANGE = 16 << 20
 _KEYS = (
-    "check that the Secret in spec.model.secretRef is there with access-key-id and secret-access-key, "
+    "check that the Secret in secretRef is there with access-key-id and secret-access-key, "
     "and that they may list and read the bucket"
 )
 
-_NOT_THERE = "{} has no such bucket or object; check spec.model.uri"
+_NOT_THERE = "{} has no such bucket or object; check the uri"
 
 
 class S3Remote:
     """What lies under a prefix."""
 
-    def __init__(self, uri: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, uri: str, kind: Kind, environ: Mapping[str, str]) -> None:
         parts = urlsplit(uri)
         self._uri, self._prefix = uri, parts.path.strip("/")
+        self._kind = kind
         self._endpoint = environ.get("AWS_ENDPOINT_URL") or "AWS"
         self._store = _store(parts.netloc, environ)
 
@@ -53,7 +54,7 @@ class S3Remote:
         by_name = {entry["path"][start:]: entry for entry in objects if not entry["path"].endswith("/")}
         if not by_name:
             raise ModelNotFound(f"{self._uri}: the bucket has no objects under this prefix")
-        check_names(by_name, self._uri)
+        check_names(by_name, self._uri, self._kind)
         wanted = {name: entry for name, entry in sorted(by_name.items()) if is_wanted(name)}
         files = [
             RemoteFile(safe_name(name, self._uri), entry["size"], key=f"{entry['path']}\n{entry['e_tag']}")

@@ -10,6 +10,7 @@ import httpx
 from controllable_inference.errors import ModelFetchFailed, ModelNotFound
 from controllable_inference.serving.fetch import http
 from controllable_inference.serving.fetch.archive import KINDS, unpack
+from controllable_inference.serving.fetch.checks import Kind
 from controllable_inference.serving.fetch.download import Listing, RemoteFile
 from controllable_inference.serving.fetch.place import Place
 
@@ -18,21 +19,21 @@ TOKEN_ENV, USER_ENV, PASSWORD_ENV = (
     "CONTROLLABLE_FETCH_USERNAME",
     "CONTROLLABLE_FETCH_PASSWORD",
 )
-_ACCESS = "check that the Secret in spec.model.secretRef is there with a token, or with username and password"
+_ACCESS = "check that the Secret in secretRef is there with a token, or with username and password"
 
 
 class WebRemote:
     """One archive on a web server."""
 
-    def __init__(self, uri: str, digest: str | None, environ: Mapping[str, str]) -> None:
+    def __init__(self, uri: str, digest: str | None, kind: Kind, environ: Mapping[str, str]) -> None:
         parts = urlsplit(uri)
         if parts.username or parts.query:
             raise ModelNotFound(
                 f"{parts.scheme}://{parts.hostname}{parts.path}: credentials don't belong into a URI, where "
-                "all can read them; put them into a Secret and name it in spec.model.secretRef"
+                "all can read them; put them into a Secret and name it in secretRef"
             )
         if not parts.path.endswith(KINDS):
-            raise ModelNotFound(f"{uri}: must name an archive of the model's folder ({', '.join(KINDS)})")
+            raise ModelNotFound(f"{uri}: must name an archive of a folder ({', '.join(KINDS)})")
         if parts.scheme == "http" and digest is None:
             raise ModelNotFound(
                 f"{uri}: what comes by http:// may be anybody's; take https://, or give a digest"
@@ -43,6 +44,7 @@ class WebRemote:
             _authenticate(self._client, environ)
         self._kind = next(kind for kind in KINDS if parts.path.endswith(kind))
         self._digest = digest
+        self._contents = kind
         self._validator: str | None = None
 
     def listing(self) -> Listing:
@@ -65,7 +67,7 @@ class WebRemote:
 
     def finish(self, folder: Path, files: dict[str, Path], place: Place) -> None:
         (archive,) = files.values()
-        unpack(archive, folder, self._uri, place)
+        unpack(archive, folder, self._uri, self._contents, place)
         archive.unlink()
 
     def digest(self, sha256_by_name: dict[str, str]) -> str:

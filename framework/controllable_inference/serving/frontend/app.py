@@ -35,6 +35,7 @@ class Frontend:
         self._health = Health(client, settings)
         self._metrics = metrics
         self._started = int(time.time())
+        self._served = [settings.model, *(adapter.name for adapter in settings.adapters)]
 
     def routes(self) -> list[Route]:
         """All paths this server answers."""
@@ -61,14 +62,13 @@ class Frontend:
 
     async def models(self, _: Request) -> Response:
         """GET /v1/models."""
-        return JSONResponse({"object": "list", "data": [self._model_object()]})
+        return JSONResponse({"object": "list", "data": self._model_objects()})
 
     async def model(self, request: Request) -> Response:
         """GET /v1/models/{model}."""
         asked = request.path_params["model"]
-        if asked != self._settings.model:
-            raise ApiError(404, f"The model `{asked}` does not exist", param="model", code="model_not_found")
-        return JSONResponse(self._model_object())
+        schema.check_model(asked, self._served)
+        return JSONResponse(next(each for each in self._model_objects() if each["id"] == asked))
 
     async def live(self, _: Request) -> Response:
         """GET /health/live: 503 where a restart of Triton is what helps."""
@@ -89,16 +89,19 @@ class Frontend:
         return Response(await self._metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def _answer(self, request: Request, body: schema.AnyRequest, chat: bool) -> Response:
-        schema.check_model(body, self._settings.model)
+        schema.check_model(body.model, self._served)
         control = schema.control(body)
         shape = Shape(
             chat=chat,
             id=("chatcmpl-" if chat else "cmpl-") + uuid.uuid4().hex,
-            model=self._settings.model,
+            model=body.model,
             created=int(time.time()),
             trace=trace_within(control.get("trace"), self._settings.trace),
         )
-        question = Question(body.question(), schema.sampling(body), control, bool(body.stream), shape.id)
+        adapter = None if body.model == self._settings.model else body.model
+        question = Question(
+            body.question(), schema.sampling(body), control, bool(body.stream), adapter, shape.id
+        )
         replies = self._client.ask(question)
         if not body.stream:
             gathered = await while_connected(request, _gather(replies))
@@ -112,13 +115,19 @@ class Frontend:
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
 
-    def _model_object(self) -> dict[str, object]:
-        return {
-            "id": self._settings.model,
-            "object": "model",
-            "created": self._started,
-            "owned_by": "controllable-inference",
-        }
+    def _model_objects(self) -> list[dict[str, object]]:
+        """The model, then its adapters with it as their `parent`, as vLLM lists LoRA."""
+        common = {"object": "model", "created": self._started, "owned_by": "controllable-inference"}
+        base = self._settings.model
+        return [{"id": base, **common, "parent": None}] + [
+            {
+                "id": adapter.name,
+                **common,
+                "parent": base,
+                "controllable": {"domain": adapter.domain, "budget_scale": float(adapter.budget_scale)},
+            }
+            for adapter in self._settings.adapters
+        ]
 
 
 async def _gather(replies: AsyncGenerator[Reply, None]) -> Gathered:

@@ -4,6 +4,7 @@ Fields that only OpenAI's own service can honour are accepted and ignored, as ot
 would change the answer are refused by name where they can't be honoured. All else is unknown and refused.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -182,8 +183,9 @@ def _checked(
     return given
 
 
-def check_model(request: AnyRequest, served: str) -> None:
-    """OpenAI's 404 for a model that isn't here."""
-    if request.model != served:
-        message = f"The model `{request.model}` does not exist; this server serves `{served}`"
+def check_model(asked: str, served: Sequence[str]) -> None:
+    """OpenAI's 404 for a model that isn't here, with those that are."""
+    if asked not in served:
+        names = ", ".join(f"`{name}`" for name in served)
+        message = f"The model `{asked}` does not exist; this server serves {names}"
         raise ApiError(404, message, param="model", code="model_not_found")

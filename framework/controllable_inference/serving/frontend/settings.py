@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from controllable_inference.engine.request import Trace
+from controllable_inference.serving.config import AdapterSection
 from controllable_inference.serving.triton import Ports
 
 
@@ -10,6 +11,7 @@ from controllable_inference.serving.triton import Ports
 class FrontendSettings:
     """Addresses and limits. Times are in seconds, sizes in bytes.
 
+    adapters: of the model; a request asks for one by giving its name as the model's.
     trace: the most that a request may be told about its paths, and what it is told unless it says less.
     silence: longest gap between two responses of Triton. Its model gives a sign of life every 2 s if the
     engine has made a step meanwhile, so this also bounds a step (a big model's prompt on a CPU, for example).
@@ -19,6 +21,7 @@ class FrontendSettings:
     """
 
     model: str
+    adapters: tuple[AdapterSection, ...] = ()
     trace: Trace = "summary"
     host: str = "0.0.0.0"  # noqa: S104 - it is what the pod serves
     port: int = 8080

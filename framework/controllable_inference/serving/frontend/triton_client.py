@@ -29,6 +29,7 @@ class Question:
     sampling: dict[str, Any]
     control: dict[str, Any]
     stream: bool
+    adapter: str | None = None
     request_id: str = ""
 
 
@@ -102,6 +103,8 @@ async def _once(inputs: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
 
 def _inputs(question: Question) -> dict[str, Any]:
     texts = {"sampling_parameters": json.dumps(question.sampling), "control": json.dumps(question.control)}
+    if question.adapter is not None:
+        texts["adapter"] = question.adapter
     if isinstance(question.prompt, str):
         texts["text_input"] = question.prompt
     else:
