@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,8 +10,10 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.distributed import DistributedConfig
 
 from controllable_inference.engine import attention
+from controllable_inference.engine.kv_cache import kv_shape
 from controllable_inference.errors import ModelLoadError, ModelNotFound
 from controllable_inference.model_files import PICKLED, WANTED
 
@@ -39,11 +42,16 @@ def find(path_or_repo: str | Path, revision: str | None = None, token: str | Non
 
 
 def load(
-    folder: Path, precision: Precision = "auto", gguf_file: str | None = None, device: str | None = None
+    folder: Path,
+    precision: Precision = "auto",
+    gguf_file: str | None = None,
+    device: str | None = None,
+    ranks: int = 1,
 ) -> tuple[Any, Any]:
     """(model in evaluation mode with the engine's attention, tokenizer).
 
     precision auto: float32 on the CPU, the checkpoint's own on a GPU. device: CUDA if there is one.
+    ranks: of the process group, each of which gets its share of the model, on its own device.
     Raises ModelLoadError with the reason.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -55,6 +63,7 @@ def load(
     source: dict[str, Any] = {"trust_remote_code": False}
     if gguf_file is not None:
         source["gguf_file"] = gguf_file
+    shared = {"distributed_config": DistributedConfig(tp_size=ranks)} if ranks > 1 else {}
     try:
         config = AutoConfig.from_pretrained(folder, **source)
         _check_architecture(folder, config)
@@ -67,6 +76,7 @@ def load(
             use_safetensors=gguf_file is None,
             output_loading_info=True,
             **source,
+            **shared,
         )
     except ModelLoadError:
         raise
@@ -76,7 +86,29 @@ def load(
         raise ModelLoadError(f"{folder} lacks weights the architecture needs: {', '.join(missing[:5])}")
     if not getattr(model, "_supports_attention_backend", False):
         raise ModelLoadError(f"{folder}: {type(model).__name__} does not let its attention be replaced")
-    return model.eval().to(device), tokenizer
+    return (model if shared else model.to(device)).eval(), tokenizer
+
+
+def check_ranks(folder: Path, ranks: int) -> None:
+    """Raises ModelLoadError where the model can't be shared by so many ranks, and says by how many."""
+    _check_weights(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise ModelLoadError(f"{folder} can't be loaded: {error}") from error
+    kv_heads, heads = kv_shape(config)[0], config.num_attention_heads
+    if ranks < 1 or gcd(kv_heads, heads) % ranks:
+        fitting = [str(n) for n in range(1, kv_heads + 1) if gcd(kv_heads, heads) % n == 0]
+        raise ModelLoadError(
+            f"{folder}: tensor_parallel {ranks} does not divide {kv_heads} key-value heads and {heads} "
+            f"attention heads; {' or '.join(fitting)} would"
+        )
+    plan = getattr(config, "base_model_tp_plan", None) or {}
+    if not any(name.endswith(".k_proj") and style == "colwise" for name, style in plan.items()):
+        raise ModelLoadError(
+            f"{folder}: transformers has no plan that shares the attention heads of {config.model_type}; "
+            "load it with tensor_parallel 1"
+        )
 
 
 def _check_weights(folder: Path) -> None:

@@ -68,5 +68,9 @@ class EngineDead(ControllableError):
     """The engine's thread ended by an unexpected error; the cause is in `__cause__` where known."""
 
 
+class RankLost(ControllableError):
+    """A process that computes its share of a tensor-parallel model ended, or was not heard of in time."""
+
+
 class EngineClosed(ControllableError):
     """The engine was shut down, and takes no more requests."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -27,8 +28,9 @@ from controllable_inference.engine.request import (
     SamplingParams,
     Trace,
 )
+from controllable_inference.engine.tensor_parallel import Ranks
 from controllable_inference.engine.vocabulary import Vocabulary
-from controllable_inference.errors import RequestError
+from controllable_inference.errors import AdapterError, ModelLoadError, RequestError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -76,25 +78,39 @@ class ControllableInference:
         engine: EngineConfig | None = None,
         controller: Controller | None = None,
         observer: Observer | None = None,
+        tensor_parallel: int = 1,
     ) -> ControllableInference:
         """Load a folder or a Hugging Face repository, with the gate and budget beside the weights.
 
         control: the `control` part of engine.json; its `trace` is that of requests that name none.
         gguf_file: name of a GGUF file in the folder, to load instead of safetensors. token: for private
-        repositories. controller: takes the shipped one's place.
+        repositories. controller: takes the shipped one's place. tensor_parallel: devices (the first GPUs,
+        or CPU processes where there is none) that share the model; each but the first has its own process.
 
         Raises ModelNotFound, ModelLoadError, ControlConfigError.
         """
         folder = checkpoint.find(_published(path_or_repo), revision, token)
         settings = ControlSettings.parse(control)
         config = ControlConfig.load(folder)
-        model, tokenizer = checkpoint.load(folder, precision, gguf_file, device)
-        vocabulary = Vocabulary.of(model, tokenizer, config)
-        if controller is None:
-            thinks = vocabulary.think_end is not None
-            controller = load_controller(folder, config, settings, model.config.hidden_size, thinks)
-        prompts = PromptRenderer(tokenizer, vocabulary.think_end, config.fast_prefix if config else None)
-        running = Engine(model, prompts, vocabulary, controller, engine, observer)
+        if tensor_parallel != 1 and (gguf_file is not None or device is not None):
+            raise ModelLoadError(
+                "tensor_parallel shares safetensors among the first GPUs: no GGUF, no device"
+            )
+        with ExitStack() as undo:
+            ranks = None
+            if tensor_parallel == 1:
+                model, tokenizer = checkpoint.load(folder, precision, gguf_file, device)
+            else:
+                ranks = Ranks(folder, precision, tensor_parallel)
+                undo.callback(ranks.close)
+                model, tokenizer = ranks.load()
+            vocabulary = Vocabulary.of(model, tokenizer, config)
+            if controller is None:
+                thinks = vocabulary.think_end is not None
+                controller = load_controller(folder, config, settings, model.config.hidden_size, thinks)
+            prompts = PromptRenderer(tokenizer, vocabulary.think_end, config.fast_prefix if config else None)
+            running = Engine(model, prompts, vocabulary, controller, engine, observer, ranks)
+            undo.pop_all()
         return cls(model, tokenizer, running, config, settings.trace)
 
     def generate(
@@ -149,6 +165,8 @@ class ControllableInference:
 
         Raises AdapterError, EngineBusy while requests run or wait.
         """
+        if self.engine.ranks is not None:
+            raise AdapterError("a model with tensor_parallel greater than 1 takes no domain adapters")
         with self.engine.idle():
             self.engine.adapters.add(adapter, self.model, self.engine.prompts, self.engine.vocabulary)
         if default:

@@ -207,7 +207,7 @@ def test_logits_that_are_no_numbers_fail_their_request_and_nobody_else(
     assert doomed.events[-1].error == "ModelOutputError"
     assert [r.texts for r in together] == [r.texts for r in alone]
     assert [r.texts for r in later] == [r.texts for r in alone]
-    assert engine.core.cache.data.isfinite().all()
+    assert engine.core.runner.cache.data.isfinite().all()
 
 
 def test_a_failing_prompt_does_not_reach_into_shorter_rows_of_the_same_step(stepped):

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from controllable_inference.control.controller import Controller
 from controllable_inference.engine import attention
@@ -146,3 +147,9 @@ def save_checkpoint(folder: Path, model: Any, tokenizer: Any) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def other_ranks() -> list[psutil.Process]:
+    """The processes of other ranks that this process has."""
+    children = psutil.Process().children()
+    return [p for p in children if any("tensor_parallel import work" in word for word in p.cmdline())]

@@ -21,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 MakeModel = Callable[..., ControllableModel]
+PREVIOUS = json.loads((Path(__file__).parent / "previous/children.json").read_text())
 ENGINE_SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/engine.schema.json").read_text())
 
 
@@ -284,6 +285,29 @@ def test_weights_are_read_only_for_the_engine(build: Any) -> None:
 
 def test_the_default_is_a_small_request_and_no_cpu_limit(build: Any) -> None:
     assert container(build(), "triton")["resources"] == {"requests": {"cpu": "100m", "memory": "1Gi"}}
+
+
+def shared_memory(children: dict[str, Any]) -> dict[str, Any]:
+    (volume,) = (volume for volume in pod_of(children)["volumes"] if volume["name"] == "shm")
+    return volume["emptyDir"]
+
+
+def test_several_gpus_share_the_model_and_have_shared_memory_to_talk_through(build: Any) -> None:
+    children = build(gpu={"count": 4, "nvlink": "required"})
+    engine = json.loads(children["ConfigMap"]["data"]["engine.json"])
+    jsonschema.validate(engine, ENGINE_SCHEMA)
+    assert engine["model"]["tensorParallel"] == 4
+    assert shared_memory(children) == {"medium": "Memory", "sizeLimit": "2Gi"}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_pods_of_a_release_that_knew_nothing_of_sharing_are_not_made_anew(build: Any, count: int) -> None:
+    children = build(gpu={"count": count})
+    engine = json.loads(children["ConfigMap"]["data"]["engine.json"])
+    before = next(child for child in PREVIOUS if child["kind"] == "ConfigMap")
+    assert engine["model"].keys() == json.loads(before["data"]["engine.json"])["model"].keys()
+    (deployment,) = (child for child in PREVIOUS if child["kind"] == "Deployment")
+    assert shared_memory(children) == shared_memory({"Deployment": deployment})
 
 
 def test_gpus_are_limits_of_the_engine_and_gpu_taints_are_tolerated(build: Any) -> None:

@@ -12,7 +12,7 @@ from controllable_operator.placement import Gpus, inventory
 from controllable_operator.placement.ask import Ask
 from controllable_operator.placement.checkpoint import KNOWN_FILE, Checkpoint, of_uri
 from controllable_operator.placement.memory import memory, memory_of
-from controllable_operator.placement.verdicts import fits_memory
+from controllable_operator.placement.verdicts import fits_memory, shareable
 from gpu_objects import gpu_node
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,12 +89,32 @@ def test_a_model_needs_room_for_its_longest_request(make_model: Callable[..., Co
     assert memory_of(make_model(gpu={"count": 1})) is None
 
 
-def test_the_engine_of_today_holds_a_model_on_one_gpu(make_model: Callable[..., ControllableModel]) -> None:
+def test_all_gpus_of_a_replica_share_its_model(make_model: Callable[..., ControllableModel]) -> None:
     one, two = (
         memory_of(make_model("hf://Qwen/Qwen2.5-7B", gpu=gpu))
         for gpu in ({"count": 1}, {"count": 2, "nvlink": "required"})
     )
-    assert one == two
+    assert one
+    assert two
+    assert (one.shards, two.shards) == (1, 2)
+    assert two.kv == one.kv / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("Qwen2.5-7B", [1, 2, 4]), ("DeepSeek-R1-Distill-Qwen-14B", [1, 2, 4, 8])]
+)
+def test_gpus_that_share_a_model_have_equally_many_heads(name: str, counts: list[int]) -> None:
+    assert checkpoint(name).shards() == counts
+    assert [count for count in range(1, 17) if shareable(count, checkpoint(name)) is None] == counts
+
+
+def test_a_number_of_gpus_that_can_not_share_a_model_is_told_which_can() -> None:
+    assert shareable(8, checkpoint("Qwen2.5-7B")) == (
+        False,
+        "Indivisible",
+        "8 GPUs can't share 28 attention heads and 4 key-value heads evenly; "
+        "set spec.gpu.count to 1 or 2 or 4",
+    )
 
 
 def test_the_message_is_the_sum() -> None:

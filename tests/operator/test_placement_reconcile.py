@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from controllable_operator.api import API_VERSION, KIND
 from controllable_operator.cluster import Cluster
-from controllable_operator.errors import Unplaceable
+from controllable_operator.errors import InvalidSpec, Unplaceable
 from controllable_operator.gpu_inventory import GpuInventory
 from controllable_operator.kinds import DEVICE_CLASS, NODE, POD, RESOURCE_CLAIM, RESOURCE_SLICE, Kind
 from controllable_operator.placement import Gpus, inventory
@@ -109,6 +109,24 @@ def test_once_the_gpus_are_there_the_template_comes_before_the_pods() -> None:
     assert server.condition("TopologySatisfied") == ("True", "Guaranteed")
     assert server.model["status"]["placement"]["level"] == "NVLinkPartition"
     assert not any(c["type"] == "Stalled" for c in server.model["status"]["conditions"])
+
+
+@pytest.mark.parametrize("serving", [False, True])
+def test_gpus_that_can_not_share_the_model_are_refused_and_pods_of_before_left_alone(serving: bool) -> None:
+    server = Server(count=3, nvlink="preferred")
+    if serving:
+        server.reconcile(BY_DRA)
+        server.store.put(POD, server.pod("pair-1", ready=True))
+        server.applied.clear()
+    server.model["spec"]["model"] = {"uri": "hf://Qwen/Qwen2.5-7B"}
+    server.model["metadata"] |= {"generation": 2, "resourceVersion": "1000"}
+    server.version = 1000
+    server.store.put(MODEL, server.model)
+    with pytest.raises(InvalidSpec, match=r"set spec\.gpu\.count to 1 or 2 or 4"):
+        server.reconcile(BY_DRA)
+    assert server.applied == []
+    assert server.condition("Ready") == ("False", "InvalidSpec")
+    assert server.condition("FitsMemory") == ("False", "Indivisible")
 
 
 def test_a_stopped_model_needs_no_gpus() -> None:

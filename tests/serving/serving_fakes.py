@@ -23,6 +23,7 @@ class FakeEngine:
         self.restarts = 0
         self.steps = 0
         self.working = True
+        self.mortal = False
 
     def submit(self, prompt, sampling, budget, on_event, *, adapter, streaming):
         handle = FakeHandle(self, on_event)
@@ -58,7 +59,7 @@ class FakeEngine:
         return SimpleNamespace(steps=self.steps)
 
     def restart(self):
-        self.alive = True
+        self.alive = not self.mortal
         self.restarts += 1
 
     def shutdown(self, drain_timeout):

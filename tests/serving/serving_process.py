@@ -48,7 +48,14 @@ class Running:
         )
 
 
-def start_server(folder, model, repository, adapters=(), **environ):
+TINY = {
+    "control": {"computeBudget": {"maxTokens": 100000}, "trace": "full"},
+    "serving": {"maxConcurrentRequests": 4, "queue": {"size": 2}, "drainTimeout": "3s"},
+}
+"""What a manifest says of a model that never ends by itself."""
+
+
+def start_server(folder, model, repository, adapters=(), spec=TINY, **environ):
     """Start `controllable-inference serve` on a manifest for `model`; returns at once."""
     (folder / "manifest.yaml").write_text(
         yaml.safe_dump(
@@ -56,11 +63,7 @@ def start_server(folder, model, repository, adapters=(), **environ):
                 "apiVersion": "serving.controllable.dev/v1alpha1",
                 "kind": "ControllableModel",
                 "metadata": {"name": "tiny"},
-                "spec": {
-                    "model": {"uri": str(model), "adapters": list(adapters)},
-                    "control": {"computeBudget": {"maxTokens": 100000}, "trace": "full"},
-                    "serving": {"maxConcurrentRequests": 4, "queue": {"size": 2}, "drainTimeout": "3s"},
-                },
+                "spec": {"model": {"uri": str(model), "adapters": list(adapters)}, **spec},
             }
         )
     )

@@ -52,7 +52,7 @@ def test_a_manifest_with_nothing_but_a_uri_becomes_a_valid_engine_json_with_the_
     document = parse_manifest(manifest()).engine_config("/weights/model").to_json()
     jsonschema.validate(document, SCHEMA)
     assert document["model"] == {
-        "name": "nano", "path": "/weights/model", "precision": "auto", "adapters": [],
+        "name": "nano", "path": "/weights/model", "precision": "auto", "tensorParallel": 1, "adapters": [],
     }  # fmt: skip
     assert document["control"]["pathPruning"] == {"enabled": True, "maxPaths": 16, "threshold": None}
     assert document["control"]["computeBudget"]["maxTokens"] == 1024
@@ -64,10 +64,12 @@ def test_what_a_manifest_says_wins_over_defaults_field_by_field():
     spec = {
         "control": {"pathPruning": {"maxPaths": 4}, "trace": "full"},
         "serving": {"queue": {"timeout": "1m30s"}},
+        "gpu": {"count": 2, "nvlink": "required"},
     }
     document = parse_manifest(manifest(**spec)).engine_config("m").to_json()
     assert document["control"]["pathPruning"] == {"enabled": True, "maxPaths": 4, "threshold": None}
     assert document["control"]["trace"] == "full"
+    assert document["model"]["tensorParallel"] == 2
     assert document["serving"]["queue"] == {"size": 256, "timeoutSeconds": 90.0}
 
 
@@ -100,6 +102,7 @@ def test_one_machine_keeps_downloads_between_runs(tmp_path, monkeypatch, uri, fo
         ({"control": {"pathPruning": {"maxPaths": 0}}}, "control.pathPruning.maxPaths"),
         ({"control": {"pathPruning": {"threshold": 0.3}}}, "control.pathPruning.threshold"),
         ({"control": {"polizy": {}}}, "control.polizy"),
+        ({"gpu": {"count": -1}}, "model.tensorParallel"),
         ({"serving": {"drainTimeout": "soon"}}, "spec.serving.drainTimeout"),
         ({"serving": {"queue": {"length": 3}}}, "spec.serving.queue.length"),
         ({"control": ["x"]}, "spec.control"),

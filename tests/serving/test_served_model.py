@@ -143,6 +143,13 @@ def test_when_the_engine_dies_open_requests_fail_and_it_is_started_again(served)
     assert channel.finals == 1
 
 
+def test_an_engine_that_can_not_start_again_is_told_to_once(served):
+    served.engine.mortal = True
+    served.engine.die()
+    time.sleep(1)
+    assert served.engine.restarts == 1
+
+
 def test_closing_ends_open_requests_with_an_error(config):
     model = ServedModel(config, lambda *_: (FakeEngine(), None), lambda *_: RecordingSeries())
     channel = ask(model, b"mute", stream=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from controllable_inference.engine.kv_cache import KVCache
 from controllable_inference.engine.path import Path
 from controllable_inference.engine.sampler import SamplingBatch
 from controllable_inference.engine.scheduler import Step
-from controllable_inference.engine.shared_prefix import SharedPrefixes, find_shared
+from controllable_inference.engine.shared_prefix import find_shared
 
 
 class FlatBatch(NamedTuple):
@@ -30,50 +31,67 @@ class FlatBatch(NamedTuple):
     last: Tensor | None
 
 
-def flatten(step: Step, cache: KVCache) -> FlatBatch:
+@dataclass(frozen=True)
+class StepInputs:
+    """What one step computes, in numbers that any process understands who has the model and a cache.
+
+    copies: blocks to copy before, (source, destination). tokens: of decoding rows, then of chunks.
+    computed (decoding rows,): positions of each that the cache holds; tables (decoding rows, blocks).
+    requests: (decoding rows, whole blocks of the prompt) of each request, which lie side by side.
+    chunks: (start, end, table) of each.
+    """
+
+    copies: list[tuple[int, int]]
+    tokens: list[int]
+    computed: np.ndarray
+    tables: np.ndarray
+    requests: list[tuple[int, int]]
+    chunks: list[tuple[int, int, np.ndarray]]
+
+
+def inputs_of(step: Step, block_size: int) -> StepInputs:
+    groups = [(group, len(list(paths))) for group, paths in itertools.groupby(step.decode, lambda p: p.group)]
+    return StepInputs(
+        [pair for _, _, pair in step.copies],
+        [*(p.tokens[-1] for p in step.decode), *(token for chunk in step.chunks for token in chunk.tokens)],
+        np.array([p.computed for p in step.decode], dtype=np.int64),
+        _padded([p.table for p in step.decode]),
+        [(rows, len(group.prompt) // block_size) for group, rows in groups],
+        [(chunk.start, chunk.end, np.array(chunk.table, dtype=np.int64)) for chunk in step.chunks],
+    )
+
+
+def flatten(inputs: StepInputs, cache: KVCache) -> FlatBatch:
     size, device = cache.block_size, cache.data.device
-    tokens = [p.tokens[-1] for p in step.decode]
-    decoding = len(tokens)
-    at = np.array([p.computed for p in step.decode], dtype=np.int64)
-    tables = _padded([p.table for p in step.decode])
+    at, tables = inputs.computed, inputs.tables
+    decoding = len(at)
     positions = [at]
-    shared = _shared(step.decode, tables, at + 1, cache)
     slots = [tables[np.arange(decoding), at // size] * size + at % size] if decoding else []
-    chunks = []
-    for chunk in step.chunks:
-        begin = len(tokens)
-        tokens += chunk.tokens
-        at_chunk = np.arange(chunk.start, chunk.end)
-        table = np.array(chunk.table, dtype=np.int64)
+    chunks: list[Chunk] = []
+    begin = decoding
+    for start, end, table in inputs.chunks:
+        at_chunk = np.arange(start, end)
         positions.append(at_chunk)
         slots.append(table[at_chunk // size] * size + at_chunk % size)
-        chunks.append(Chunk(begin, len(tokens), chunk.start, torch.from_numpy(table)[None].to(device)))
+        chunks.append(Chunk(begin, begin + end - start, start, torch.from_numpy(table)[None].to(device)))
+        begin += end - start
     last = None
     if chunks:
         last = torch.tensor([*range(decoding), *(c.end - 1 for c in chunks)], device=device)
+    rows, whole = [n for n, _ in inputs.requests], [blocks for _, blocks in inputs.requests]
     return FlatBatch(
-        torch.tensor(tokens, device=device),
+        torch.tensor(inputs.tokens, device=device),
         torch.from_numpy(np.concatenate(positions)).to(device),
         PagedBatch(
             cache,
             torch.from_numpy(np.concatenate(slots)).to(device),
             torch.from_numpy(tables).to(device),
             torch.from_numpy(at + 1).to(device),
-            shared,
+            find_shared(tables, at + 1, rows, whole, size, cache.data),
             chunks,
         ),
         last,
     )
-
-
-def _shared(
-    paths: list[Path], tables: np.ndarray, lengths: np.ndarray, cache: KVCache
-) -> SharedPrefixes | None:
-    """Paths of a request lie side by side, and have the whole blocks of their prompt in common."""
-    requests = [(group, len(list(of))) for group, of in itertools.groupby(paths, key=lambda p: p.group)]
-    sizes = [size for _, size in requests]
-    whole = [len(group.prompt) // cache.block_size for group, _ in requests]
-    return find_shared(tables, lengths, sizes, whole, cache.block_size, cache.data)
 
 
 def _padded(tables: Sequence[list[int]]) -> np.ndarray:

@@ -11,10 +11,9 @@ from torch import Tensor
 from controllable_inference.adapters.attached import Adapters
 from controllable_inference.control.checks import check_plan
 from controllable_inference.control.views import PromptView
-from controllable_inference.engine.batch import flatten, sampling_batch
+from controllable_inference.engine.batch import inputs_of, sampling_batch
 from controllable_inference.engine.detokenizer import GrowingText
 from controllable_inference.engine.judge import Judge
-from controllable_inference.engine.kv_cache import KVCache
 from controllable_inference.engine.lifecycle import Lifecycle
 from controllable_inference.engine.metrics import Metrics
 from controllable_inference.engine.model_runner import ModelRunner
@@ -37,7 +36,6 @@ class EngineCore:
     def __init__(
         self,
         runner: ModelRunner,
-        cache: KVCache,
         scheduler: Scheduler,
         vocabulary: Vocabulary,
         metrics: Metrics,
@@ -47,7 +45,6 @@ class EngineCore:
         adapters: Adapters,
     ) -> None:
         self.runner = runner
-        self.cache = cache
         self.scheduler = scheduler
         self.vocabulary = vocabulary
         self.metrics = metrics
@@ -82,13 +79,12 @@ class EngineCore:
             assert path.fate is not None
             self.lifecycle.end_path(path, path.fate, path.reason)
         if step.decode or step.chunks:
-            self.cache.copy([pair for _, _, pair in step.copies])
-            batch = flatten(step, self.cache)
             if self.adapters.have_weights:
                 owners = [(p.group.adapter, 1) for p in step.decode]
                 owners += [(chunk.group.adapter, len(chunk.tokens)) for chunk in step.chunks]
                 self.adapters.select(owners, self.runner.device)
-            logits, hidden = self.runner.forward(batch.tokens, batch.positions, batch.paged, batch.last)
+            inputs = inputs_of(step, self.runner.cache.block_size)
+            batch, logits, hidden = self.runner.compute(inputs)
             self._fail_unsound(step, logits)
             rows = len(step.decode)
             self._decoded(step.decode, hidden[:rows], logits[:rows])
@@ -131,8 +127,7 @@ class EngineCore:
         unsound = [group for group, fine in zip(owners, sound.tolist(), strict=True) if not fine]
         for group in dict.fromkeys(unsound):
             tables = [group.prompt_table, *(path.table for path in group.paths)]
-            blocks = torch.tensor(sorted({block for table in tables for block in table}))
-            self.cache.data.index_fill_(2, blocks.to(self.cache.data.device), 0)
+            self.runner.clear(sorted({block for table in tables for block in table}))
             error = ModelOutputError(
                 "the model's output for this request is no distribution over tokens (logits not-a-number or "
                 "infinite); its weights may be damaged, or its numbers too large for this precision"

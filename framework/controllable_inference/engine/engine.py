@@ -27,8 +27,16 @@ from controllable_inference.engine.path import PathGroup
 from controllable_inference.engine.prompt import PromptRenderer
 from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
 from controllable_inference.engine.scheduler import Scheduler
+from controllable_inference.engine.tensor_parallel import Ranks
 from controllable_inference.engine.vocabulary import Vocabulary
-from controllable_inference.errors import EngineBusy, EngineClosed, EngineDead, QueueFull, RequestError
+from controllable_inference.errors import (
+    ControllableError,
+    EngineBusy,
+    EngineClosed,
+    EngineDead,
+    QueueFull,
+    RequestError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +71,10 @@ class RequestHandle:
 
 
 class Engine:
-    """model: a transformers causal language model with attention set to ours (`model.load` does so)."""
+    """model: a transformers causal language model with attention set to ours (`checkpoint.load` does so).
+
+    ranks: where it is this process's share of one; the engine ends them when it is shut down.
+    """
 
     def __init__(
         self,
@@ -73,6 +84,7 @@ class Engine:
         controller: Controller,
         config: EngineConfig | None = None,
         observer: Observer | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.config = config = config or EngineConfig()
         self.prompts = prompts
@@ -80,10 +92,12 @@ class Engine:
         self.controller = controller
         self.adapters = Adapters()
         self.metrics = Metrics(observer)
-        self._runner = ModelRunner(model)
+        self.ranks = ranks
         self.context = int(getattr(model.config, "max_position_embeddings", 0) or 2**20)
-        blocks = config.kv_blocks or _default_blocks(model, config, self.context)
-        self._cache = KVCache(model.config, blocks, config.block_size, model.dtype, self._runner.device)
+        blocks = config.kv_blocks or _default_blocks(model, config, self.context, ranks)
+        shares = ranks.count if ranks else 1
+        cache = KVCache(model.config, blocks, config.block_size, model.dtype, model.device, shares)
+        self._runner = ranks.runner(model, cache) if ranks else ModelRunner(model, cache)
         # one block is spare, for the copy of a prompt's last block that a path writes into
         self.room = min(self.context, (blocks - 1) * config.block_size)
         self._lock = threading.Lock()
@@ -92,11 +106,10 @@ class Engine:
         self._begin()
 
     def _begin(self) -> None:
-        blocks = BlockManager(self._cache.data.shape[2], self.config.block_size)
+        blocks = BlockManager(self._runner.cache.data.shape[2], self.config.block_size)
         limits = self.config
         self._core = EngineCore(
             self._runner,
-            self._cache,
             Scheduler(blocks, limits.max_concurrent_requests, limits.max_rows, limits.max_step_tokens),
             self.vocabulary,
             self.metrics,
@@ -194,9 +207,12 @@ class Engine:
         )
 
     def restart(self) -> None:
-        """Begin again after EngineDead, with empty queue and cache. Does nothing to a living engine."""
+        """Begin again after EngineDead, with empty queue and cache. Does nothing to a living engine.
+
+        Nor to one that lost ranks of its model: its process has to begin again.
+        """
         with self._lock:
-            if self._error is not None:
+            if self._error is not None and not (self.ranks and self.ranks.lost):
                 self._thread = None
                 self._begin()
 
@@ -207,8 +223,12 @@ class Engine:
                 self._closing_at = time.monotonic() + drain_timeout
             thread = self._thread
         self._commands.put(("wake", None))
-        if thread is not None and thread is not threading.current_thread():
+        if thread is threading.current_thread():
+            return
+        if thread is not None:
             thread.join()
+        if self.ranks is not None:
+            self.ranks.close()
 
     def _check_open(self) -> None:
         if self._error is not None:
@@ -257,18 +277,21 @@ class Engine:
         with self._lock:
             self._error = error
             lost, self._in_flight = list(self._in_flight.values()), {}
+        why = f": {error}" if isinstance(error, ControllableError) else ""
+        message = f"the engine ended by {type(error).__name__}{why}; try again"
         for group in lost:
             self.metrics.count("controllable_requests_total", outcome="failed")
             try:
-                group.on_event(Failed("EngineDead", f"the engine ended by {type(error).__name__}; try again"))
+                group.on_event(Failed("EngineDead", message))
             except Exception:
                 log.exception("the receiver of request %d's events failed", group.id)
 
 
-def _default_blocks(model: Any, config: EngineConfig, context: int) -> int:
+def _default_blocks(model: Any, config: EngineConfig, context: int, ranks: Ranks | None) -> int:
     size = block_bytes(model.config, config.block_size, model.dtype)
     if model.device.type == "cuda":
-        memory = int(torch.cuda.mem_get_info(model.device)[0] * 0.8)
+        free = ranks.free_memory * ranks.count if ranks else torch.cuda.mem_get_info(model.device)[0]
+        memory = int(free * 0.8)
     else:
         memory = min(2 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
     useful = config.max_rows * -(-context // config.block_size)

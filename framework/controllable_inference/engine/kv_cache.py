@@ -12,6 +12,7 @@ from transformers import PretrainedConfig
 
 
 def block_bytes(config: PretrainedConfig, block_size: int, dtype: torch.dtype) -> int:
+    """Of all key/value heads; each of several ranks holds its share of them."""
     heads, dim = kv_shape(config)
     return config.num_hidden_layers * 2 * block_size * heads * dim * dtype.itemsize
 
@@ -23,7 +24,10 @@ def kv_shape(config: PretrainedConfig) -> tuple[int, int]:
 
 
 class KVCache:
-    """data (layers, 2, blocks, block_size, key/value heads, head dimension); 2 is keys and values."""
+    """data (layers, 2, blocks, block_size, key/value heads, head dimension); 2 is keys and values.
+
+    ranks: how many share the heads among them.
+    """
 
     def __init__(
         self,
@@ -32,8 +36,10 @@ class KVCache:
         block_size: int,
         dtype: torch.dtype,
         device: torch.device,
+        ranks: int = 1,
     ) -> None:
         heads, dim = kv_shape(config)
+        heads //= ranks
         self.block_size = block_size
         self.data = _zeros((config.num_hidden_layers, 2, blocks, block_size, heads, dim), dtype, device)
         self._layers = [(layer[0], layer[1]) for layer in self.data]
@@ -59,6 +65,9 @@ class KVCache:
                 torch.tensor(side, device=self.data.device) for side in zip(*pairs, strict=True)
             )
             self.data.index_copy_(2, destination, self.data.index_select(2, source))
+
+    def clear(self, blocks: Sequence[int]) -> None:
+        self.data.index_fill_(2, torch.tensor(blocks, device=self.data.device), 0)
 
 
 def _zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

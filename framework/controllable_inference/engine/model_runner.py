@@ -1,4 +1,4 @@
-"""The only place that calls the model."""
+"""The only place that calls the model, and changes what its cache holds."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from controllable_inference.engine.attention import PagedBatch
+from controllable_inference.engine.batch import FlatBatch, StepInputs, flatten
+from controllable_inference.engine.kv_cache import KVCache
 
 
 class ModelRunner:
     """Runs one flat batch through a transformers causal language model whose attention is ours."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, cache: KVCache) -> None:
         self.model = model
+        self.cache = cache
         self.device = next(model.parameters()).device
         self.hidden_size: int = model.config.hidden_size  # type: ignore[union-attr, assignment]
         self._hidden: Tensor | None = None
@@ -23,6 +26,16 @@ class ModelRunner:
 
     def _keep_hidden(self, module: nn.Module, args: Any, output: Any) -> None:
         self._hidden = output.last_hidden_state[0]
+
+    def compute(self, inputs: StepInputs) -> tuple[FlatBatch, Tensor, Tensor]:
+        """The step as a batch; what `forward` makes of it."""
+        self.cache.copy(inputs.copies)
+        batch = flatten(inputs, self.cache)
+        return batch, *self.forward(*batch)
+
+    def clear(self, blocks: list[int]) -> None:
+        """Leave zeros in these blocks."""
+        self.cache.clear(blocks)
 
     @torch.inference_mode()
     def forward(

@@ -39,11 +39,12 @@ class AdapterSection(_Section):
 
 
 class ModelSection(_Section):
-    """Which weights, and what clients call them."""
+    """Which weights, what clients call them, and how many devices share them (one, if left out)."""
 
     name: str = Field(min_length=1)
     path: str = Field(min_length=1)
     precision: Literal["auto", "float32", "bfloat16", "float16"]
+    tensor_parallel: int = Field(default=1, ge=1)
     adapters: tuple[AdapterSection, ...] = ()
 
 
@@ -95,7 +96,11 @@ class ServingSection(_Section):
 
 
 class EngineConfig(_Section):
-    """The whole of engine.json. Every field is required: defaults belong to the resource, not here."""
+    """The whole of engine.json. Defaults belong to the resource, not here.
+
+    A field that a later version adds may be left out, and then means what was before there was one: pods are
+    made anew for each other text, and none should be for an upgrade.
+    """
 
     model: ModelSection
     control: ControlSection

@@ -1,7 +1,8 @@
 """A ControllableModel manifest, read without a cluster: what to fetch, and the engine.json it means.
 
-In a cluster the operator does this; here the same resource runs on one machine. Fields that only a
-cluster can honour (replicas, gpu, rollout, networkPolicy, resources, image) are accepted and left alone.
+In a cluster the operator does this; here the same resource runs on one machine. Of fields that
+only a cluster can honour (replicas, rollout, networkPolicy, resources, image), and of what GPUs are asked for
+but their number, no notice is taken.
 """
 
 import re
@@ -83,6 +84,7 @@ class Manifest:
     revision: str | None
     digest: str | None
     precision: str
+    tensor_parallel: int
     adapters: tuple[Adapter, ...]
     control: dict[str, Any]
     serving: dict[str, Any]
@@ -93,7 +95,12 @@ class Manifest:
         """The engine.json for weights that lie in `model_path`, and those of adapters by their names."""
         paths = {name: str(path) for name, path in (adapter_paths or {}).items()}
         adapters = [adapter.settings | {"path": paths.get(adapter.name)} for adapter in self.adapters]
-        model = {"name": self.name, "path": str(model_path), "precision": self.precision}
+        model = {
+            "name": self.name,
+            "path": str(model_path),
+            "precision": self.precision,
+            "tensorParallel": self.tensor_parallel,
+        }
         return EngineConfig.parse(
             {
                 "model": model | ({"adapters": adapters} if adapters else {}),
@@ -142,6 +149,7 @@ def parse_manifest(document: Mapping[str, Any]) -> Manifest:
         revision=model.get("revision"),
         digest=model.get("digest"),
         precision=model.get("precision", "auto"),
+        tensor_parallel=_mapping(spec, "gpu", "spec.").get("count") or 1,
         adapters=_adapters(model, name),
         control=_merged(_CONTROL_DEFAULTS, _mapping(spec, "control", "spec.")),
         serving=_serving_section(_merged(_SERVING_DEFAULTS, serving)),

@@ -68,6 +68,7 @@ def build_engine(config: EngineConfig, observer: Observer) -> tuple[Engine, str 
             queue_timeout=config.serving.queue.timeout_seconds,
         ),
         observer=observer,
+        tensor_parallel=config.model.tensor_parallel,
     )
     for adapter in config.model.adapters:
         _add(model, adapter)
@@ -92,6 +93,7 @@ class ServedModel:
         self._observer = BufferedObserver(make_series)
         self._engine, self._think_end = build(config, self._observer)
         self._closing = False
+        self._given_up = False
         self._pump = ResponsePump(self._look_after)
 
     @classmethod
@@ -150,8 +152,11 @@ class ServedModel:
 
     def _look_after(self) -> int:
         self._observer.flush()
-        if not self._engine.alive and not self._closing:
+        if not (self._engine.alive or self._closing or self._given_up):
             # The requests it had in flight were told by the engine itself, as the last thing it did.
             log.error("the engine's thread died; starting it again")
             self._engine.restart()
+            if not self._engine.alive:
+                self._given_up = True
+                log.critical("it can't start again in this process; whoever watches over that has to end it")
         return self._engine.stats().steps

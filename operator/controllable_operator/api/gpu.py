@@ -37,9 +37,9 @@ class Gpu(ApiModel):
         le=16,
         description=(
             "count of NVIDIA GPUs for each replica, all of them on one node. 0 runs the model on the CPU. "
-            "More than one are placed as nvlink says, but this version's engine computes on the first of "
-            "them only. A rollout starts the new pod before it stops the old one, so it needs as many GPUs "
-            "more for a while."
+            "More than one share the model (tensor parallelism), so their number must divide its attention "
+            "heads and its key-value heads. A rollout starts the new pod before it stops the old one, so it "
+            "needs as many GPUs more for a while."
         ),
     )
     product: str | None = Field(

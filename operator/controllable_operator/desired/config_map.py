@@ -17,12 +17,15 @@ ENGINE_FILE = "engine.json"
 
 def engine_config(model: ControllableModel) -> dict[str, Any]:
     """The content of engine.json, valid against schemas/engine.schema.json."""
-    serving = model.spec.serving
+    serving, gpus = model.spec.serving, model.spec.gpu.count
+    # Only where it says something: pods of before it was there would be made anew for a 1.
+    shared = {"tensorParallel": gpus} if gpus > 1 else {}
     return {
         "model": {
             "name": model.metadata.name,
             "path": model_path(model),
             "precision": model.spec.model.precision,
+            **shared,
         },
         "control": model.spec.control.to_json(),
         "serving": {

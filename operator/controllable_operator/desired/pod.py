@@ -165,7 +165,11 @@ def _volumes(model: ControllableModel) -> list[dict[str, Any]]:
     return [
         *weights.volumes(model),
         {"name": "config", "configMap": {"name": config_map_name(model, engine_text(model))}},
-        # The runtime's default of 64 MiB is too small for the tensors that Triton hands to its backend.
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
+        # The runtime's default of 64 MiB is too small for the tensors that Triton hands to its backend, and
+        # for NCCL: GPUs that do not reach each other's memory talk through it.
+        {
+            "name": "shm",
+            "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi" if model.spec.gpu.count > 1 else "512Mi"},
+        },
         {"name": "tmp", "emptyDir": {}},
     ]

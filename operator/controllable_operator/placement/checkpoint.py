@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import prod
+from math import gcd, prod
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +76,16 @@ class Checkpoint:
             yield "lm_head.weight", (self.vocab_size, hidden)
 
     def parameters(self, shards: int = 1) -> int:
-        """How many numbers one of `shards` GPUs holds: norms in full, of all else its share.
+        """How many numbers one of `shards` GPUs holds: norms in full, of all else its share."""
+        return sum(
+            -(-prod(shape) // (1 if name.endswith("norm.weight") else shards))
+            for name, shape in self.tensors()
+        )
 
-        Keys and values are shared out by heads; where there are fewer heads than GPUs, some hold the same.
-        """
-        return sum(-(-prod(shape) // _divisor(self, name, shards)) for name, shape in self.tensors())
-
-
-def _divisor(checkpoint: Checkpoint, name: str, shards: int) -> int:
-    if name.endswith("norm.weight"):
-        return 1
-    of_heads = ".k_proj." in name or ".v_proj." in name
-    return min(shards, checkpoint.num_key_value_heads) if of_heads else shards
+    def shards(self) -> list[int]:
+        """By how many GPUs it can be shared: each gets as many heads as any other."""
+        heads = gcd(self.num_attention_heads, self.num_key_value_heads)
+        return [count for count in range(1, heads + 1) if heads % count == 0]
 
 
 @cache

@@ -74,16 +74,16 @@ def memory(checkpoint: Checkpoint, precision: str, paths: int, tokens: int, shar
 
 
 def memory_of(model: ControllableModel) -> Memory | None:
-    """What the model needs of a GPU for one request of full length; None where its shapes are not known.
+    """What the model needs of each of its GPUs for one request of full length.
 
-    The engine of this version computes on one GPU, however many there are.
+    None where its shapes are not known.
     """
     checkpoint, spec = of_uri(model.spec.model.uri), model.spec
     if checkpoint is None:
         return None
     budget, pruning = spec.control.compute_budget, spec.control.path_pruning
     tokens = int(budget.max_tokens * float(budget.max_coefficient))
-    return memory(checkpoint, spec.model.precision, pruning.max_paths, max(tokens, 1))
+    return memory(checkpoint, spec.model.precision, pruning.max_paths, max(tokens, 1), max(spec.gpu.count, 1))
 
 
 def _gib(size: int) -> str:

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from controllable_operator.api import ControllableModel, PlacementStatus
-from controllable_operator.errors import Unplaceable
+from controllable_operator.errors import InvalidSpec, Unplaceable
 from controllable_operator.placement.allocated import Allocated
 from controllable_operator.placement.ask import Ask
 from controllable_operator.placement.capabilities import Gpus
+from controllable_operator.placement.checkpoint import of_uri
 from controllable_operator.placement.memory import memory_of
 from controllable_operator.placement.plan import Placement
 from controllable_operator.placement.planner import plan
-from controllable_operator.placement.verdicts import Verdict, fits_memory, topology_satisfied
+from controllable_operator.placement.verdicts import Verdict, fits_memory, shareable, topology_satisfied
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,11 @@ class Placed:
         """Pods may be made by this plan.
 
         Raises:
+            InvalidSpec: so many GPUs can't share the model, whatever there is.
             Unplaceable: they would be in vain, or not what is asked for.
         """
+        if self.fits[1] == "Indivisible":
+            raise InvalidSpec(self.fits[2])
         if self.placement.obstacle:
             raise Unplaceable(f"spec.gpu: {self.placement.obstacle.message}")
         if self.fits[0] is False and not self.serving:
@@ -73,7 +77,10 @@ def place(
     serving = serving and same is not None
     if same and serving and same.rank <= found.rank:
         found = _kept(same, found)
-    return Placed(ask, found, fits_memory(ask, need, gpus, model.spec.model.uri), serving)
+    uri = model.spec.model.uri
+    checkpoint = of_uri(uri)
+    indivisible = checkpoint and shareable(ask.count, checkpoint)
+    return Placed(ask, found, indivisible or fits_memory(ask, need, gpus, uri), serving)
 
 
 def _kept(before: Placement, found: Placement) -> Placement:

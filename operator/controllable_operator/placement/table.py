@@ -35,6 +35,10 @@ def _heading(shards: int) -> str:
 
 
 def _row(name: str, checkpoint: Checkpoint, precision: str) -> str:
-    plans = [memory(checkpoint, precision, PATHS, TOKENS, shards) for shards in _SHARDS]
-    sizes = [plans[0].weights, *(plan.total for plan in plans)]
-    return f"| {name} | {precision} | " + " | ".join(f"{size / GIB:.1f}" for size in sizes) + " |\n"
+    plans = [
+        memory(checkpoint, precision, PATHS, TOKENS, shards) if shards in checkpoint.shards() else None
+        for shards in _SHARDS
+    ]
+    sizes = [memory(checkpoint, precision, PATHS, TOKENS).weights, *(plan and plan.total for plan in plans)]
+    cells = (f"{size / GIB:.1f}" if size else "–" for size in sizes)
+    return f"| {name} | {precision} | " + " | ".join(cells) + " |\n"

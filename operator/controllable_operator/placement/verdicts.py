@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from controllable_operator.placement.allocated import Allocated
 from controllable_operator.placement.ask import Ask
 from controllable_operator.placement.capabilities import GIB, Gpus
+from controllable_operator.placement.checkpoint import Checkpoint
 from controllable_operator.placement.memory import Memory
 from controllable_operator.placement.plan import Placement
 
@@ -44,6 +45,19 @@ def fits_memory(ask: Ask, need: Memory | None, gpus: Gpus, uri: str) -> Verdict:
         False,
         "TooLarge",
         f"{told}; take a GPU with more memory, a smaller precision, or fewer paths or tokens",
+    )
+
+
+def shareable(count: int, checkpoint: Checkpoint) -> Verdict | None:
+    """The verdict FitsMemory where so many GPUs can't share the model; None where they can."""
+    if count in checkpoint.shards():
+        return None
+    others = " or ".join(str(number) for number in checkpoint.shards())
+    return (
+        False,
+        "Indivisible",
+        f"{count} GPUs can't share {checkpoint.num_attention_heads} attention heads and "
+        f"{checkpoint.num_key_value_heads} key-value heads evenly; set spec.gpu.count to {others}",
     )
 
 

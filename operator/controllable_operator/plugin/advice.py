@@ -92,6 +92,7 @@ ADVICE: dict[str, Advice] = {
     "TooLarge": Advice(
         BAD, f"take GPUs with more memory, a smaller precision, or fewer paths or tokens: {_EDIT}"
     ),
+    "Indivisible": Advice(BAD, f"set spec.gpu.count to one of the numbers that the message names: {_EDIT}"),
     "Unknown": Advice(IDLE, "nothing: the engine tells if the model does not fit"),
     # ScalingActive
     "Active": Advice(OK, "nothing: the autoscaler sets spec.replicas"),
