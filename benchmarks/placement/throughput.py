@@ -51,7 +51,7 @@ def fleet(nodes: int) -> tuple[Gpus, float]:
     slices = [slice_of(index) for index in range(nodes)]
     others = [node(index) for index in range(nodes // 4)]
     started = time.perf_counter()
-    gpus = inventory(others, slices, [{"metadata": {"name": "gpu.nvidia.com"}}], compute_domains=True)
+    gpus = inventory(others, slices, [{"metadata": {"name": "gpu.nvidia.com"}}], multi_node=True)
     return gpus, time.perf_counter() - started
 
 

@@ -17,7 +17,7 @@ from dev.cluster import lifecycle
 from dev.cluster.errors import ClusterError
 from dev.cluster.network import NODE
 from dev.cluster.paths import ClusterPaths
-from dev.gpus import protos
+from dev.gpus import definitions, protos
 from dev.gpus.plugin import plugged_in
 from dev.gpus.topologies import TOPOLOGIES, Topology
 
@@ -33,8 +33,10 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 @app.command()
 def build() -> None:
-    """Make what the driver needs of Kubernetes, once; `run` does so, too."""
+    """Fetch what the driver and tests need of others, once; both do so by themselves, too."""
     print(protos.compiled())
+    for published in definitions.ALL:
+        print(definitions.definition(published)["metadata"]["name"])
 
 
 @app.command()

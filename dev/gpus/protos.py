@@ -6,8 +6,6 @@ its version, and messages are made from these. Handlers take and return plain va
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 
 from dev.cluster.errors import ClusterError
 from dev.cluster.paths import TOOLS, cache_dir, locked
+from dev.gpus.modules import downloaded
 
 DRA = "k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin"
 REGISTRATION = "pluginregistration.Registration"
@@ -80,8 +79,8 @@ def _version() -> str:
 
 
 def _compile(target: Path) -> None:
+    kubelet, gogo = (downloaded(module, _MODULE)["Dir"] for module in (_KUBELET, _GOGO))
     try:
-        kubelet, gogo = (_folder(module) for module in (_KUBELET, _GOGO))
         command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={_GOGO}={gogo}"]
         command += [f"--proto_path={_KUBELET}={kubelet}", "--include_imports"]
         command += [f"--descriptor_set_out={target}"]
@@ -93,16 +92,3 @@ def _compile(target: Path) -> None:
             f"the protocol of kubelet's plugins can't be had: {said.strip()}",
             "python -m dev.gpus build, where Go and its module proxy can be reached",
         ) from error
-
-
-def _folder(module: str) -> Path:
-    """Where a module of the cluster's Kubernetes lies, downloaded if need be."""
-    done = subprocess.run(
-        ["go", "mod", "download", "-json", module],
-        cwd=_MODULE,
-        env={**os.environ, "GOFLAGS": "", "GOWORK": "off"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return Path(json.loads(done.stdout)["Dir"])

@@ -10,7 +10,15 @@ import kubernetes
 import urllib3
 
 from controllable_operator.desired.common import MANAGER
-from controllable_operator.errors import ApiError, Conflict, Forbidden, InvalidSpec, NotFound, NotLeading
+from controllable_operator.errors import (
+    ApiError,
+    Conflict,
+    Forbidden,
+    InvalidSpec,
+    NotFound,
+    NotLeading,
+    QuotaExceeded,
+)
 from controllable_operator.kinds import Kind
 from controllable_operator.metrics import API_REQUESTS
 
@@ -198,5 +206,7 @@ def _error(status: int, content: bytes, retry_after: str | None, subject: str) -
         return InvalidSpec(message)
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return NotFound(message, status)
+    if status == 403 and "exceeded quota" in message:
+        return QuotaExceeded(message, status)
     wait = float(retry_after) if retry_after and retry_after.isdigit() else None
     return _ERRORS.get(status, ApiError)(message, status, wait)

@@ -49,9 +49,15 @@ class ApiError(OperatorError):
 
 
 class Forbidden(ApiError):
-    """The operator may not do this (its role, a quota, an admission policy)."""
+    """The operator may not do this (its role, an admission policy)."""
 
     reason = "Forbidden"
+
+
+class QuotaExceeded(Forbidden):
+    """A ResourceQuota leaves no room for it."""
+
+    reason = "InsufficientCapacity"
 
 
 class Conflict(ApiError):

@@ -19,7 +19,7 @@ class GpuInventory:
 
     Args:
         attribute: the administrator's own, which groups NVLink peers; empty for none.
-        compute_domains: called for whether ComputeDomains are served.
+        multi_node: called for whether ComputeDomain and LeaderWorkerSet are served.
         changed: called in the event loop after the GPUs changed.
     """
 
@@ -27,12 +27,12 @@ class GpuInventory:
         self,
         store: Store,
         attribute: str,
-        compute_domains: Callable[[], bool],
+        multi_node: Callable[[], bool],
         changed: Callable[[], None],
     ) -> None:
         self.gpus = Gpus()
         self._store, self._attribute = store, attribute
-        self._compute_domains, self._changed = compute_domains, changed
+        self._multi_node, self._changed = multi_node, changed
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self) -> None:
@@ -53,7 +53,7 @@ class GpuInventory:
             self._store.all(RESOURCE_SLICE),
             self._store.all(DEVICE_CLASS),
             self._attribute,
-            self._compute_domains(),
+            self._multi_node(),
         )
         if found != self.gpus:
             logger.info("GPUs of the cluster: %s", found.told())

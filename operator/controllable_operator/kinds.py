@@ -63,8 +63,13 @@ SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 CLAIM_TEMPLATE = Kind("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates")
 OPTIONAL_CHILD_KINDS = (POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT, HTTP_ROUTE, CLAIM_TEMPLATE)
+# What replicas that span nodes are made of, and what may hold pods back. The operator writes none of them.
 COMPUTE_DOMAIN = Kind("resource.nvidia.com/v1beta1", "ComputeDomain", "computedomains")
-OPTIONAL_KINDS = (*OPTIONAL_CHILD_KINDS, COMPUTE_DOMAIN)
+LEADER_WORKER_SET = Kind("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "leaderworkersets")
+LOCAL_QUEUE = Kind("kueue.x-k8s.io/v1beta1", "LocalQueue", "localqueues")
+KAI_QUEUE = Kind("scheduling.run.ai/v2", "Queue", "queues")
+MULTI_NODE_KINDS = (COMPUTE_DOMAIN, LEADER_WORKER_SET)
+OPTIONAL_KINDS = (*OPTIONAL_CHILD_KINDS, *MULTI_NODE_KINDS, LOCAL_QUEUE, KAI_QUEUE)
 
 # What tells of GPUs: those that there are, and those that a pod got.
 NODE = Kind("v1", "Node", "nodes")
@@ -72,6 +77,7 @@ RESOURCE_SLICE = Kind("resource.k8s.io/v1", "ResourceSlice", "resourceslices")
 DEVICE_CLASS = Kind("resource.k8s.io/v1", "DeviceClass", "deviceclasses")
 GPU_KINDS = (NODE, RESOURCE_SLICE, DEVICE_CLASS)
 RESOURCE_CLAIM = Kind("resource.k8s.io/v1", "ResourceClaim", "resourceclaims")
+RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 
 # Those that an API server may not serve.
 OPTIONAL_WATCHED_KINDS = (*OPTIONAL_CHILD_KINDS, RESOURCE_CLAIM, RESOURCE_SLICE, DEVICE_CLASS)

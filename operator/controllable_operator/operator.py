@@ -13,7 +13,7 @@ from controllable_operator.controller import Controller, Key
 from controllable_operator.discovery import Discovery, discover
 from controllable_operator.errors import ApiError
 from controllable_operator.gpu_inventory import GpuInventory
-from controllable_operator.kinds import COMPUTE_DOMAIN, MODEL
+from controllable_operator.kinds import MODEL, MULTI_NODE_KINDS
 from controllable_operator.leader import Elector
 from controllable_operator.measurements import Measurements, ask
 from controllable_operator.metrics import LEADER, Fleet
@@ -47,7 +47,7 @@ class Operator:
         self._gpus = GpuInventory(
             self._store,
             settings.nvlink_attribute,
-            lambda: self._discovery.cluster.has(COMPUTE_DOMAIN),
+            lambda: self._discovery.cluster.has(*MULTI_NODE_KINDS),
             self._controller.note_all,
         )
         self.watches = Watches(client, self._store, self._controller.note_each, self._gpus.note)

@@ -37,6 +37,7 @@ _MESSAGE_LENGTH = 1024
 class Stage(Enum):
     """How far a pod got."""
 
+    GATED = "waits for its scheduling gates to be lifted, as by the admission to a queue"
     PENDING = "waits for a node"
     FETCHING = "fetches the weights"
     LOADING = "loads the model"
@@ -80,8 +81,9 @@ def reports(pods: list[dict[str, Any]]) -> list[PodReport]:
 
 def _stage(pod: dict[str, Any]) -> Stage:
     statuses = _container_statuses(pod)
-    if condition(pod, "PodScheduled").get("status") != "True":
-        return Stage.PENDING
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled.get("status") != "True":
+        return Stage.GATED if scheduled.get("reason") == "SchedulingGated" else Stage.PENDING
     if condition(pod, "Ready").get("status") == "True":
         return Stage.READY
     if statuses.get(FETCH, {}).get("state", {}).get("terminated", {}).get("exitCode") != 0:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from controllable_operator.api import API_VERSION, KIND, ControllableModel, ControlStatus, Status
 from controllable_operator.apply import Applied, apply
@@ -27,12 +28,13 @@ from controllable_operator.errors import (
     Unplaceable,
 )
 from controllable_operator.events import events_for, post
-from controllable_operator.kinds import CONFIG_MAP, DEPLOYMENT, MODEL, POD, REVISION
+from controllable_operator.kinds import CONFIG_MAP, DEPLOYMENT, MODEL, POD, RESOURCE_QUOTA, REVISION
 from controllable_operator.metrics import WRITES
 from controllable_operator.monitored import monitored
 from controllable_operator.placement.placed import Placed
-from controllable_operator.placing import allocated, placed
+from controllable_operator.placing import allocated, explained, placed, unclaimed_devices
 from controllable_operator.pods import reports
+from controllable_operator.quota import refusal
 from controllable_operator.rollout import Share, look_again_in
 from controllable_operator.scaling import scaling_status
 from controllable_operator.settings import Settings
@@ -45,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 # What trying again may mend is told once it failed so often in a row.
 _TOLD_AFTER = 3
+# That a pod waits for its claim, and whether a quota has room for it by now, is told by nobody.
+_CLAIM_SECONDS = 10.0
 # Conditions of ours that are not always there.
 _ONLY_SOMETIMES = {"Stalled", "Contested", "TopologySatisfied", "FitsMemory"}
 
@@ -95,6 +99,8 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
     applied = Applied({}, None)
     wanted_hash: str | None = None
     error: OperatorError | None = None
+    unclaimed: dict[str, Any] | None = None
+    refused: str | None = None
     rollout = model.status.rollout
     now, clock = datetime.now(UTC), time.monotonic()
     gpus = placed(context.store, model, cluster, context.settings)
@@ -110,6 +116,8 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
                 check_mounted(model, child)
         afterwards = replace(standing, children=list(applied.children.values()))
         rollout = advance(afterwards, context.traffic, now)
+        unclaimed = unclaimed_devices(context.store, model, wanted_hash)
+        refused = refusal(unclaimed, _quotas(context, namespace)) if unclaimed else None
     except OperatorError as failure:
         if not _belongs_into_status(failure, failures):
             raise
@@ -124,11 +132,12 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
         further |= gpus.verdicts(allocated(context.store, model, gpus, wanted_hash))
     if disputes := context.contention.disputes((namespace, name), clock):
         further["Contested"] = (True, "FieldsReverted", "; ".join(disputes))
+    pods = reports(context.store.owned(POD, namespace, name))
     status = build_status(
         model,
         template_hash=wanted_hash,
         deployments=[child for child in applied.children.values() if child["kind"] == DEPLOYMENT.name],
-        pods=reports(context.store.owned(POD, namespace, name)),
+        pods=explained(pods, gpus, refused) if gpus else pods,
         error=error,
         now=now,
         further=further,
@@ -141,6 +150,7 @@ def _reconcile(context: Context, model: ControllableModel, failures: int) -> flo
     if error is not None:
         raise error
     waits = [applied.again_in, context.contention.peace_in((namespace, name), clock)]
+    waits.append(_CLAIM_SECONDS if unclaimed else None)
     if rollout is not None:
         # What is recorded now is acted on in the next call.
         moved = rollout != model.status.rollout
@@ -161,6 +171,10 @@ def _standing(context: Context, model: ControllableModel, cluster: Cluster, gpus
             spec.wanted_replicas, shares_by_gateway(model, cluster), spec.scaling.most(spec.gpu.count)
         ),
     )
+
+
+def _quotas(context: Context, namespace: str) -> list[dict[str, Any]]:
+    return context.client.list(RESOURCE_QUOTA, namespace, "", dict)[0]
 
 
 def _belongs_into_status(error: OperatorError, failures: int) -> bool:

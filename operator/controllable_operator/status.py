@@ -19,6 +19,7 @@ from controllable_operator.desired.common import label_selector, selector_labels
 from controllable_operator.desired.service import endpoints
 from controllable_operator.errors import ApiError, OperatorError
 from controllable_operator.pods import PodReport, Problem, Stage, worst
+from controllable_operator.quota import REMEDY
 from controllable_operator.rollout import CANARY_STATES
 
 # After so many attempts it is not a passing trouble of the network any more.
@@ -161,6 +162,7 @@ def _model_loaded(model: ControllableModel, current: list[PodReport]) -> Verdict
         return False, problem.loaded, problem.message
     for stage, reason in (
         (Stage.SILENT, "EngineDead"),
+        (Stage.GATED, "Pending"),
         (Stage.PENDING, "Pending"),
         (Stage.FETCHING, "Fetching"),
         (Stage.LOADING, "Loading"),
@@ -202,7 +204,10 @@ def _refused(deployment: dict[str, Any]) -> Problem | None:
     for condition in conditions:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             message = condition.get("message", "pods can't be created")
-            reason = "InsufficientCapacity" if "exceeded quota" in message else "PodsNotReady"
+            _, exceeded, amounts = message.partition("exceeded quota")
+            if exceeded:  # without the pod's name, which is another one at each try
+                message = f"no pod may be made: {exceeded}{amounts}; {REMEDY}"
+            reason = "InsufficientCapacity" if exceeded else "PodsNotReady"
             return Problem(reason, reason, message)
     return None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_fixtures import PAUSE, ROOT, Kubectl, OperatorProcess, eventually
+from cluster_fixtures import ROOT, Kubectl, OperatorProcess, eventually
 
 from dev.gpus.plugin import CDI, KUBELET
 from dev.gpus.topologies import BRIDGE, DRIVER, TOPOLOGIES, gpu_uuid, index_of, linked
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.cluster
 Manifest = dict[str, Any]
 NODE = "node-0"
 SLICE = f"{NODE}-{DRIVER}"
-SOON = 30.0
+SOON, LATER = 30.0, 60.0
 
 
 @contextmanager
@@ -170,30 +170,119 @@ def test_what_is_no_partition_does_not_start_and_the_pod_says_why(
     assert phase(kubectl, "across") == "Pending"
 
 
-def test_a_models_replicas_get_a_partition_each(
+# --- models -------------------------------------------------------------------------------------------------
+
+
+def model(**spec: object) -> Manifest:
+    """A model that is ready once its pods run; its engine only tells its environment."""
+    gone = {"$patch": "delete"}
+    sleep = ["sh", "-c", "env; trap 'exit 0' TERM; sleep 100000 & wait"]
+    probes = {"triton": ["livenessProbe"], "frontend": ["startupProbe", "livenessProbe", "readinessProbe"]}
+    pods = {
+        "terminationGracePeriodSeconds": 1,
+        "initContainers": [{"name": "fetch", "command": ["true"]}],
+        "containers": [
+            {"name": name, "command": sleep} | dict.fromkeys([*fields, "lifecycle"], gone)
+            for name, fields in probes.items()
+        ],
+    }
+    own = {
+        "model": {"uri": "image:///models/nano"},
+        "serving": {"image": "localhost/busybox:1"},
+        "gpu": {"count": 2, "nvlink": "required"},
+        "podTemplate": {"spec": pods},
+    }
+    return {
+        "apiVersion": "serving.controllable.dev/v1alpha1",
+        "kind": "ControllableModel",
+        "metadata": {"name": "pair"},
+        "spec": own | spec,
+    }
+
+
+def test_a_model_starts_with_two_gpus_of_one_group_and_its_status_shows_them(
     gpus: Callable[[str], None], operator: OperatorProcess, kubectl: Kubectl
 ) -> None:
     gpus("partitions")
-    spec = {
-        "model": {"uri": "image:///models/nano"},
-        "serving": {"image": PAUSE},
-        "gpu": {"count": 2, "nvlink": "required"},
-        "replicas": 2,
-    }
-    kubectl.apply(
-        {
-            "apiVersion": "serving.controllable.dev/v1alpha1",
-            "kind": "ControllableModel",
-            "metadata": {"name": "pair"},
-            "spec": spec,
-        }
+    kubectl.apply(model(replicas=2))
+    eventually(lambda: condition(kubectl, "Ready")[:2] == ("True", "Serving"), LATER)
+    eventually(lambda: condition(kubectl, "TopologySatisfied")[:2] == ("True", "Satisfied"), SOON)
+    pairs = allocated(kubectl)
+    assert [linked(TOPOLOGIES["partitions"], pair) for pair in pairs] == [True, True]
+    shown = status(kubectl)
+    for pair in pairs:
+        assert f"{', '.join(f'gpu-{index}' for index in pair)} of {NODE}" in shown
+    assert "gpusPerReplica 2, level NVLinkPartition, mechanism DRA" in shown
+    assert "NVLink connects the GPUs of all 2 replicas" in shown
+    seen = {frozenset(visible(kubectl, name)) for name in running(kubectl)}
+    assert seen == {frozenset(gpu_uuid(NODE, index) for index in pair) for pair in pairs}
+
+
+def test_a_model_runs_on_while_its_driver_is_away(
+    gpus: Callable[[str], None], operator: OperatorProcess, kubectl: Kubectl, cluster: Kubectl
+) -> None:
+    """That it tells of no GPUs: the process itself stays, as without it kubelet ends no pod of its."""
+    gpus("partitions")
+    kubectl.apply(model())
+    eventually(lambda: condition(kubectl, "Ready")[:2] == ("True", "Serving"), LATER)
+    eventually(lambda: condition(kubectl, "TopologySatisfied")[:2] == ("True", "Satisfied"), SOON)
+    before = running(kubectl)
+    published = cluster.get("resourceslice", SLICE)
+    assert published
+
+    cluster("delete", "resourceslice", SLICE)
+    eventually(lambda: condition(kubectl, "TopologySatisfied")[:2] == ("Unknown", "Unknown"), SOON)
+    _, _, message = condition(kubectl, "TopologySatisfied")
+    assert "no driver tells of the GPUs of 1 of 1 replicas (pair-" in message
+    assert "2 GPUs that NVLink connects are asked for, and 0 are known to be" in message
+    assert "no driver tells of the GPUs" in status(kubectl)
+    assert condition(kubectl, "Ready")[:2] == ("True", "Serving")
+
+    kubectl.patch("cmodel", "pair", {"spec": {"replicas": 2}})
+    eventually(lambda: condition(kubectl, "Ready")[1] == "InsufficientCapacity", SOON)
+    _, _, message = condition(kubectl, "Ready")
+    assert (
+        "each replica asks for 2 GPUs that NVLink connects on one node, and the cluster has no GPUs"
+        in message
     )
-    eventually(lambda: len(prepared()) == 2, SOON)  # kubelet starts a pod's containers after that
-    assert [linked(TOPOLOGIES["partitions"], found) for found in allocated(kubectl)] == [True, True]
-    eventually(lambda: condition(kubectl, "TopologySatisfied") == ("True", "Satisfied"), SOON)
+    assert before.items() <= running(kubectl).items()
+
+    meta = {"name": SLICE}
+    cluster.apply(
+        {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": meta}
+        | {"spec": published["spec"]}
+    )
+    eventually(lambda: condition(kubectl, "Ready")[:2] == ("True", "Serving"), LATER)
+    eventually(lambda: condition(kubectl, "TopologySatisfied")[:2] == ("True", "Satisfied"), SOON)
+    assert before.items() <= running(kubectl).items()
 
 
-def condition(kubectl: Kubectl, kind: str) -> tuple[str, str]:
+def condition(kubectl: Kubectl, kind: str) -> tuple[str, str, str]:
     status = (kubectl.get("cmodel", "pair") or {}).get("status", {})
     found: Manifest = next((c for c in status.get("conditions", []) if c["type"] == kind), {})
-    return found.get("status", ""), found.get("reason", "")
+    return found.get("status", ""), found.get("reason", ""), found.get("message", "")
+
+
+def status(kubectl: Kubectl) -> str:
+    """What `kubectl controllable status` shows."""
+    command = [sys.executable, "-m", "controllable_operator.plugin", "status", "pair"]
+    done = subprocess.run(
+        [*command, f"--namespace={kubectl.namespace}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def running(kubectl: Kubectl) -> dict[str, str]:
+    """Pods of the model that run, and since when."""
+    return {
+        item["metadata"]["name"]: item["status"]["startTime"]
+        for item in kubectl.list("pods", "app.kubernetes.io/instance=pair")
+        if item["status"].get("phase") == "Running"
+    }
+
+
+def visible(kubectl: Kubectl, name: str) -> set[str]:
+    """GPUs that the engine of a pod sees."""
+    lines = kubectl("logs", name, "--container=triton").splitlines()
+    return {line.partition("=")[2] for line in lines if line.startswith("GPU_DEVICE_")}

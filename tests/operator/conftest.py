@@ -1,12 +1,15 @@
 """Builders of resources and pods for the operator's tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from cluster_fixtures import Kubectl
 from controllable_operator.api import ControllableModel
 from controllable_operator.desired.common import TEMPLATE_HASH, labels
 from controllable_operator.settings import Settings
+from gpu_boards import Boards
+from gpu_objects import DEVICE_CLASS
 
 SETTINGS = Settings(runtime_image="localhost/runtime:1")
 
@@ -81,3 +84,21 @@ def make_pod() -> Callable[..., dict[str, Any]]:
         }
 
     return make
+
+
+@pytest.fixture(scope="module")
+def device_class(cluster: Kubectl) -> Iterator[None]:
+    """The DeviceClass of NVIDIA's DRA driver."""
+    cel = "device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'gpu'"
+    spec = {"selectors": [{"cel": {"expression": cel}}]}
+    cluster.apply({"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "spec": spec} | DEVICE_CLASS)
+    yield
+    cluster("delete", "deviceclass", "gpu.nvidia.com")
+
+
+@pytest.fixture
+def boards(cluster: Kubectl, device_class: None) -> Iterator[Boards]:
+    """Boards with GPUs that the cluster is only told of, until the end of the test."""
+    told = Boards(cluster)
+    yield told
+    told.forget()

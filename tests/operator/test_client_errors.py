@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 import yaml
 from controllable_operator.client import _error, _yaml
-from controllable_operator.errors import ApiError, Conflict, Forbidden, InvalidSpec, NotFound
+from controllable_operator.errors import (
+    ApiError,
+    Conflict,
+    Forbidden,
+    InvalidSpec,
+    NotFound,
+    QuotaExceeded,
+)
 
 UNKNOWN_FIELD = "failed to create typed patch object (ns/nano): .spec.x: field not declared in schema"
 GOING = [{"reason": "NamespaceTerminating"}]
@@ -19,7 +26,8 @@ GOING = [{"reason": "NamespaceTerminating"}]
         (500, {"message": UNKNOWN_FIELD}, InvalidSpec),
         (500, {"message": "failed calling webhook"}, ApiError),
         (409, {"message": "changed meanwhile"}, Conflict),
-        (403, {"message": "exceeded quota"}, Forbidden),
+        (403, {"message": "may not"}, Forbidden),
+        (403, {"message": "exceeded quota"}, QuotaExceeded),
         (403, {"message": "being terminated", "details": {"causes": GOING}}, NotFound),
         (404, {"message": "no such thing"}, NotFound),
     ],

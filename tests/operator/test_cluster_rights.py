@@ -27,6 +27,7 @@ UNSEEN: dict[Right, str] = {
     ("controllablemodels/finalizers", "update"): "for an admission plugin that this API server has not on",
     ("events", "get"): "to count an event again, after a restart",
     ("events", "patch"): "to count an event again",
+    ("resourcequotas", "list"): "of a pod that gets no claim on GPUs",
     **{(kind, "delete"): "a canary's" for kind in ("configmaps", "services", "deployments")},
     ("controllerrevisions", "delete"): "of revisions too old to go back to",
     **{("persistentvolumeclaims", verb): "a cache's" for verb in ("get", "create", "patch", "delete")},

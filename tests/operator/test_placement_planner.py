@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from controllable_operator.placement import Devices, Gpus, GpuType, Nodes, Placement, inventory, plan
 from controllable_operator.placement.ask import Ask
+from controllable_operator.placement.group import Group, group
 from gpu_objects import DEVICE_CLASS, gpu_node, resource_slice
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +81,24 @@ def test_gpus_near_each_other_are_not_required_nvlink_but_may_be_preferred() -> 
     assert told(plan(Ask(8, "preferred"), gpus)) == ("DRA", "Node", None)
 
 
+@pytest.mark.parametrize("nearness", [{}, {"pcieRoot": 4}, {"numaNode": 4}])
+def test_gpus_of_a_partitioned_board_are_no_fallback(nearness: dict[str, int]) -> None:
+    """No set of them but a partition can be prepared, so such a pod would never start."""
+    board = resource_slice(gpus=4, partition2=2, **nearness)
+    placement = plan(Ask(3, "preferred"), cluster(board))
+    assert told(placement) == ("DevicePlugin", "Node", None)
+    assert "3 GPUs on one node are asked for, and Fabric Manager's partitions" in placement.reason
+    whole = resource_slice("node-2", gpus=4, **nearness)
+    assert plan(Ask(3, "preferred"), cluster(board, whole)).mechanism == "DRA"
+    assert told(plan(Ask(1), cluster(board))) == ("DRA", "Node", None)
+
+
+def test_boards_of_one_product_are_told_apart_by_their_partitions() -> None:
+    gpus = cluster(resource_slice(gpus=4, partition2=2), resource_slice("node-2", gpus=4))
+    assert sorted((item.partitioned, item.total) for item in gpus.devices) == [(False, 4), (True, 4)]
+    assert told(plan(Ask(4, "required"), gpus)) == ("DRA", "NVSwitchNode", None)
+
+
 def test_preferred_goes_down_to_the_plain_device_plugin() -> None:
     placement = plan(Ask(2, "preferred"), cluster(nodes=[gpu_node(product="")]))
     assert told(placement) == ("DevicePlugin", "Node", None)
@@ -90,17 +109,47 @@ def test_a_clique_label_makes_any_product_a_switched_one() -> None:
     assert told(plan(PAIR, gpus)) == ("DevicePlugin", "NVSwitchNode", None)
 
 
-@pytest.mark.parametrize("domains", [True, False])
-def test_a_clique_over_several_nodes_is_seen_but_a_replica_is_one_pod(domains: bool) -> None:
-    nodes = [gpu_node(f"node-{i}", 4, "NVIDIA-GB200", "189471", "c1.0") for i in range(18)]
-    gpus = cluster(nodes=nodes, compute_domains=domains)
+RACK = [gpu_node(f"node-{i}", 4, "NVIDIA-GB200", "189471", "c1.0") for i in range(18)]
+
+
+@pytest.mark.parametrize(
+    ("served", "mechanism", "told_how"),
+    [
+        (True, "ComputeDomain", "kubectl controllable multi-node prints"),
+        (False, "DevicePlugin", "ComputeDomain and LeaderWorkerSet are not both served here"),
+    ],
+)
+def test_a_clique_over_several_nodes_is_seen_but_a_replica_is_one_pod(
+    served: bool, mechanism: str, told_how: str
+) -> None:
+    gpus = cluster(nodes=RACK, multi_node=served)
     placement = plan(Ask(8, "required"), gpus)
-    mechanism = "ComputeDomain" if domains else "DevicePlugin"
     assert told(placement) == (mechanism, "NVLinkClique", "MechanismUnavailable")
     assert placement.obstacle
-    for part in ("8 GPUs", "a clique has 72", "ask for 4 or fewer"):
+    for part in ("8 GPUs", "a clique has 72", "ask for 4 or fewer", told_how):
         assert part in placement.obstacle.message
     assert told(plan(Ask(4, "required"), gpus)) == ("DevicePlugin", "NVSwitchNode", None)
+    preferred = plan(Ask(8, "preferred"), gpus)
+    assert "no node has more than 4 (a clique has 72, but over several nodes)" in preferred.reason
+
+
+@pytest.mark.parametrize(
+    ("count", "nodes", "expected"),
+    [
+        (8, RACK, Group(2, 4)),
+        (6, RACK, Group(2, 3)),
+        (16, RACK, Group(4, 4)),
+        (5, RACK, Group(5, 1)),
+        (5, RACK[:4], None),  # not in equal parts
+        (9, RACK[:2], None),  # not that many
+        (2, [gpu_node(f"node-{i}", 1, clique="c1.0") for i in range(2)], Group(2, 1)),
+        (16, [gpu_node(f"node-{i}") for i in range(4)], None),  # no clique
+    ],
+)
+def test_a_replica_over_several_nodes_is_as_few_equal_pods_as_can_be(
+    count: int, nodes: Any, expected: Group | None
+) -> None:
+    assert group(count, cluster(nodes=nodes).nodes) == expected
 
 
 def test_one_gpu_without_nvlink_comes_from_whoever_has_it() -> None:
@@ -245,7 +294,7 @@ clusters = st.builds(
     devices=st.lists(devices, max_size=3).map(tuple),
     nodes=st.lists(nodes, max_size=3).map(tuple),
     device_class=st.booleans(),
-    compute_domains=st.booleans(),
+    multi_node=st.booleans(),
 )
 asks = st.builds(
     Ask,

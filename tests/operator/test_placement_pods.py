@@ -83,6 +83,16 @@ def test_preferred_asks_for_the_group_first_and_for_any_gpus_else(children: Any)
     assert devices["constraints"][0]["requests"] == ["gpus/linked"]
 
 
+def test_any_gpus_are_not_part_of_a_partition(children: Any) -> None:
+    devices = children(**CUBE)["ResourceClaimTemplate"]["spec"]["spec"]["devices"]
+    linked, other = devices["requests"][0]["firstAvailable"]
+    assert linked["selectors"] == []
+    (only,) = [item["cel"]["expression"] for item in other["selectors"]]
+    assert only.startswith('!("partition2" in ')
+    single = children(count=1, nvlink="none")["ResourceClaimTemplate"]["spec"]["spec"]["devices"]
+    assert single["requests"][0]["exactly"]["selectors"] == []
+
+
 def test_product_memory_and_architecture_are_selectors_that_look_before_they_ask(children: Any) -> None:
     found = children(**PAIR, product="H100-80GB-HBM3", memory="80Gi", architecture="Hopper")
     request = found["ResourceClaimTemplate"]["spec"]["spec"]["devices"]["requests"][0]["exactly"]
@@ -249,10 +259,14 @@ def test_a_claim_whose_gpus_share_the_attribute_is_linked(make_model: MakeModel)
     assert by_claims(found, claims, [BOARD]) == [Allocated("a", 2, True), Allocated("b", 2, False)]
 
 
-@pytest.mark.parametrize("board", [resource_slice(), resource_slice("node-2", partition2=2)])
-def test_an_attribute_that_no_gpu_has_is_no_group(make_model: MakeModel, board: Any) -> None:
+@pytest.mark.parametrize(
+    ("board", "linked"), [(resource_slice(), False), (resource_slice("node-2", partition2=2), None)]
+)
+def test_gpus_that_have_the_attribute_no_more_are_no_group_and_of_others_nothing_is_known(
+    make_model: MakeModel, board: Any, linked: bool | None
+) -> None:
     found = placed(make_model(gpu=PAIR), BY_DRA).placement
-    assert by_claims(found, [claim("a", ["gpu-2", "gpu-3"])], [board]) == [Allocated("a", 2, False)]
+    assert by_claims(found, [claim("a", ["gpu-2", "gpu-3"])], [board]) == [Allocated("a", 2, linked)]
 
 
 def test_a_claim_that_waits_is_not_told(make_model: MakeModel) -> None:

@@ -6,14 +6,24 @@ from typing import Any
 import pytest
 from controllable_operator.api import API_VERSION, KIND
 from controllable_operator.cluster import Cluster
-from controllable_operator.errors import InvalidSpec, Unplaceable
+from controllable_operator.discovery import discover
+from controllable_operator.errors import InvalidSpec, NotFound, Unplaceable
 from controllable_operator.gpu_inventory import GpuInventory
-from controllable_operator.kinds import DEVICE_CLASS, NODE, POD, RESOURCE_CLAIM, RESOURCE_SLICE, Kind
-from controllable_operator.placement import Gpus, inventory
+from controllable_operator.kinds import (
+    CLAIM_TEMPLATE,
+    DEVICE_CLASS,
+    NODE,
+    POD,
+    RESOURCE_CLAIM,
+    RESOURCE_SLICE,
+    Kind,
+)
+from controllable_operator.placement import Gpus, inventory, plan
+from controllable_operator.placement.ask import Ask
 from controllable_operator.reconcile import MODEL, Context, reconcile
 from controllable_operator.settings import Settings
 from controllable_operator.store import Store
-from controllable_operator.watches import Watches
+from controllable_operator.watches import Watches, refill
 from gpu_objects import DEVICE_CLASS as CLASS
 from gpu_objects import claim, gpu_node, resource_slice
 
@@ -27,6 +37,7 @@ class Server:
     def __init__(self, **gpu: Any) -> None:
         self.store, self.version = Store(), 1
         self.applied: list[str] = []
+        self.quotas: list[dict[str, Any]] = []
         meta = {"name": "pair", "namespace": "test", "uid": "u", "generation": 1, "resourceVersion": "1"}
         spec = {"model": {"uri": "image:///models/nano"}, "gpu": {"count": 2, "nvlink": "required"} | gpu}
         self.model: dict[str, Any] = {
@@ -43,6 +54,9 @@ class Server:
     def delete(self, *_: Any) -> None:
         return None
 
+    def list(self, *_: Any) -> tuple[list[dict[str, Any]], str]:
+        return self.quotas, "1"
+
     def create(self, *_: Any) -> None:
         return None
 
@@ -58,20 +72,23 @@ class Server:
         self.applied.append(kind.name)
         return manifest | {"metadata": manifest["metadata"] | stamp}
 
-    def reconcile(self, gpus: Gpus) -> None:
+    def reconcile(self, gpus: Gpus) -> float | None:
         context = Context(
             self,  # type: ignore[arg-type]
             self.store,
             Settings(runtime_image="runtime:1"),
             lambda: Cluster(gpus=gpus),
         )
-        reconcile(context, "test", "pair")
+        return reconcile(context, "test", "pair")
 
     def condition(self, kind: str) -> tuple[str, str]:
-        found = next(c for c in self.model["status"]["conditions"] if c["type"] == kind)
+        found = self.told(kind)
         return found["status"], found["reason"]
 
-    def pod(self, name: str, ready: bool) -> dict[str, Any]:
+    def told(self, kind: str) -> dict[str, str]:
+        return next(c for c in self.model["status"]["conditions"] if c["type"] == kind)
+
+    def pod(self, name: str, ready: bool = False) -> dict[str, Any]:
         (deployment,) = (
             item for item in self.store.owned(Kind("apps/v1", "Deployment", "deployments"), "test", "pair")
         )
@@ -137,13 +154,16 @@ def test_a_stopped_model_needs_no_gpus() -> None:
     assert server.condition("Ready") == ("True", "Suspended")
 
 
+def labelled(manifest: dict[str, Any]) -> dict[str, Any]:
+    manifest["metadata"] |= {"labels": {"app.kubernetes.io/instance": "pair"}, "resourceVersion": "101"}
+    return manifest
+
+
 def test_what_a_pod_got_is_read_back_from_its_claim() -> None:
     server = Server(nvlink="preferred")
     server.reconcile(BY_DRA)
     server.store.put(POD, server.pod("pair-1", ready=False))
-    got = claim("pair-1", ["gpu-1", "gpu-2"], request="gpus/any")
-    got["metadata"] |= {"labels": {"app.kubernetes.io/instance": "pair"}, "resourceVersion": "101"}
-    server.store.put(RESOURCE_CLAIM, got)
+    server.store.put(RESOURCE_CLAIM, labelled(claim("pair-1", ["gpu-1", "gpu-2"], request="gpus/any")))
     board = BOARD | {"metadata": {"name": "s", "resourceVersion": "102"}}
     server.store.put(RESOURCE_SLICE, board)
     server.reconcile(BY_DRA)
@@ -154,10 +174,15 @@ def test_a_driver_that_is_away_restarts_no_pod_that_serves() -> None:
     server = Server()
     server.reconcile(BY_DRA)
     server.store.put(POD, server.pod("pair-1", ready=True))
+    server.store.put(RESOURCE_CLAIM, labelled(claim("pair-1", ["gpu-2", "gpu-3"])))
     server.applied.clear()
     server.reconcile(Gpus())
     assert server.applied == []
     assert server.model["status"]["placement"]["level"] == "NVLinkPartition"
+    assert server.condition("TopologySatisfied") == ("Unknown", "Unknown")
+    message = server.told("TopologySatisfied")["message"]
+    assert message.startswith("no driver tells of the GPUs of 1 of 1 replicas (pair-1), which run on")
+    assert "for new ones: 2 GPUs that NVLink connects are asked for, and 0 are known" in message
 
 
 def test_without_gpus_there_are_no_conditions_about_them() -> None:
@@ -171,6 +196,67 @@ def test_without_gpus_there_are_no_conditions_about_them() -> None:
     types = {condition["type"] for condition in server.model["status"]["conditions"]}
     assert not types & {"TopologySatisfied", "FitsMemory"}
     assert "placement" not in server.model["status"]
+
+
+# --- GPUs that can't be had ---------------------------------------------------------------------------------
+
+
+def scheduled(pod: dict[str, Any], **condition: str) -> dict[str, Any]:
+    told = [{"type": "PodScheduled", **condition}] if condition else []
+    return pod | {"status": {"conditions": told}}
+
+
+def test_a_pod_without_a_claim_for_want_of_quota_says_so_with_the_numbers() -> None:
+    server = Server()
+    server.reconcile(BY_DRA)
+    server.store.put(POD, scheduled(server.pod("pair-1")))  # the scheduler says nothing of such a pod
+    assert server.reconcile(BY_DRA) == 10.0, "nobody tells that it waits, nor when the quota has room"
+    assert server.condition("Ready") == ("False", "Progressing")
+
+    name = "gpu.nvidia.com.deviceclass.resource.k8s.io/devices"
+    status = {"hard": {name: "4"}, "used": {name: "3"}}
+    server.quotas = [{"metadata": {"name": "team"}, "status": status}]
+    server.reconcile(BY_DRA)
+    assert server.condition("Ready") == ("False", "InsufficientCapacity")
+    message = server.told("Ready")["message"]
+    assert message.startswith("no GPUs may be claimed: exceeded quota: team, ")
+    for part in (f"requested: {name}=2", f"used: {name}=3", f"limited: {name}=4", "raise the quota"):
+        assert part in message
+
+
+def test_a_pod_that_has_its_claim_does_not_ask_the_quota() -> None:
+    server = Server()
+    server.reconcile(BY_DRA)
+    pod = server.pod("pair-1", ready=False)
+    pod["status"] = {"resourceClaimStatuses": [{"name": "gpus", "resourceClaimName": "pair-1-gpus"}]}
+    server.store.put(POD, pod)
+    server.quotas = [{"metadata": {"name": "team"}, "status": {"hard": {"x": "0"}}}]
+    server.reconcile(BY_DRA)
+    assert server.condition("Ready") == ("False", "Progressing")
+
+
+def test_a_pod_that_finds_no_gpus_is_told_with_what_is_asked_for_and_what_is_there() -> None:
+    server = Server()
+    server.reconcile(BY_DRA)
+    reason = {"status": "False", "reason": "Unschedulable", "message": "1 cannot allocate all claims"}
+    server.store.put(POD, scheduled(server.pod("pair-1"), **reason))
+    server.reconcile(BY_DRA)
+    assert server.condition("Ready") == ("False", "InsufficientCapacity")
+    message = server.told("Ready")["message"]
+    assert message.startswith(
+        "each replica asks for 2 GPUs that NVLink connects on one node, and the cluster"
+    )
+    assert "has 8 x NVIDIA H100 80GB HBM3, free or not; ask for fewer GPUs, add nodes, or wait" in message
+    assert message.endswith("The scheduler: 1 cannot allocate all claims")
+
+
+def test_a_pod_that_waits_for_a_queue_is_on_its_way() -> None:
+    server = Server()
+    server.reconcile(BY_DRA)
+    server.store.put(POD, scheduled(server.pod("pair-1"), status="False", reason="SchedulingGated"))
+    server.reconcile(BY_DRA)
+    assert server.condition("Ready") == ("False", "Progressing")
+    assert "scheduling gates" in server.told("Ready")["message"]
 
 
 # --- news ---------------------------------------------------------------------------------------------------
@@ -205,6 +291,36 @@ def test_models_are_looked_at_again_when_gpus_come_and_not_at_every_heartbeat() 
     store.put(NODE, numbered(gpu_node(), 2))
     gpus.look()
     assert (len(changes), gpus.gpus.nodes[0].total) == (1, 8)
+
+
+def test_once_the_dra_api_is_gone_models_are_placed_by_labels() -> None:
+    store = Store()
+    store.put(NODE, numbered(gpu_node(), 1))
+    store.put(RESOURCE_SLICE, numbered(BOARD, 2))
+    store.put(DEVICE_CLASS, numbered(CLASS, 3))
+    gpus = GpuInventory(store, "", lambda: False, lambda: None)
+    gpus.look()
+    pair = Ask(2, "required")
+    assert plan(pair, gpus.gpus).mechanism == "DRA"
+
+    client: Any = WithoutDra()
+    offered = discover(client, Cluster(frozenset({CLAIM_TEMPLATE})))
+    assert not offered.has(CLAIM_TEMPLATE)
+    for kind in (RESOURCE_SLICE, DEVICE_CLASS):
+        refill(client, store, kind)
+    gpus.look()
+    placement = plan(pair, gpus.gpus)
+    assert (placement.mechanism, placement.level) == ("DevicePlugin", "NVSwitchNode")
+
+
+class WithoutDra:
+    """An API server that serves everything but resource.k8s.io."""
+
+    def served(self, api_version: str) -> set[str] | None:
+        return None if api_version.startswith("resource.k8s.io/") else set()
+
+    def list(self, kind: Kind, *_: Any) -> None:
+        raise NotFound(f"{kind.plural}: the server could not find the requested resource", 404)
 
 
 def test_a_slice_that_is_told_is_looked_at_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:

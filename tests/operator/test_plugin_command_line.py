@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controllable_operator.kinds import OPTIONAL_CHILD_KINDS
+from controllable_operator.kinds import OPTIONAL_KINDS
 from controllable_operator.placement import Gpus, inventory
 from controllable_operator.plugin import capabilities, complete, connection, errors
 from controllable_operator.plugin.cli import COMMANDS, main, parser
@@ -192,7 +192,7 @@ def test_a_capability_is_there_if_all_that_it_needs_is_served() -> None:
 
 def test_every_optional_kind_that_the_operator_knows_is_a_capability() -> None:
     needed = {kind for capability in capabilities.CAPABILITIES for kind in capability.kinds}
-    assert {f"{kind.plural}.{kind.api_version.partition('/')[0]}" for kind in OPTIONAL_CHILD_KINDS} <= needed
+    assert {f"{kind.plural}.{kind.group}" for kind in OPTIONAL_KINDS} <= needed
 
 
 def test_gpus_are_told_as_the_operator_counts_them() -> None:

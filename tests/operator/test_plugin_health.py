@@ -49,6 +49,20 @@ CASES: list[tuple[str, Manifest, tuple[str, str]]] = [
     ("bound", manifest("PersistentVolumeClaim", phase="Bound"), ("ok", "bound")),
     ("unbound", manifest("PersistentVolumeClaim", phase="Pending"), ("busy", "pending")),
     ("lost", manifest("PersistentVolumeClaim", phase="Lost"), ("bad", "lost")),
+    ("a claim without devices", manifest("ResourceClaim"), ("busy", "no devices yet")),
+    (
+        "a claim with devices",
+        manifest(
+            "ResourceClaim",
+            allocation={"devices": {"results": [{"pool": "n-1", "device": f"gpu-{i}"} for i in (2, 3)]}},
+        ),
+        ("ok", "gpu-2, gpu-3 of n-1"),
+    ),
+    (
+        "waiting for a queue",
+        manifest("Pod", None, condition("PodScheduled", "False", "SchedulingGated", "blocked")),
+        ("busy", "waits for its scheduling gates"),
+    ),
     (
         "scaling",
         manifest(

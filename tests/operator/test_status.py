@@ -444,9 +444,24 @@ def test_no_room_is_told_in_the_schedulers_words(observe: Callable[..., Status],
 def test_a_deployment_that_may_not_make_pods_says_why(
     observe: Callable[..., Status], message: str, reason: str
 ) -> None:
-    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
-    status = observe(deployment={"status": {"conditions": [failure]}})
+    status = observe(deployment={"status": {"conditions": [refused(message)]}})
     assert verdict(status) == ("False", reason)
+
+
+def test_what_a_quota_refuses_is_told_alike_at_each_try(observe: Callable[..., Status]) -> None:
+    told = set()
+    for pod in ("nano-1a-x7f2k", "nano-1a-b9k4z"):
+        message = (
+            f'pods "{pod}" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2'
+        )
+        status = observe(deployment={"status": {"conditions": [refused(message)]}})
+        told |= {c.message for c in status.conditions or [] if c.type == "Ready"}
+    (message,) = told
+    assert "exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2; ask for fewer" in message
+
+
+def refused(message: str) -> dict[str, str]:
+    return {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
 
 
 # --- errors of the operator itself, and what may be trusted

@@ -19,6 +19,8 @@ CLAIM = "serving.controllable.dev/gpu-claim"
 
 REQUEST, LINKED, OTHERS = "gpus", "linked", "any"
 _CLAIM_NAME = "gpus"
+# Through it, processes on several nodes reach each other's GPUs by NVLink.
+_CHANNEL = "channel"
 
 
 def annotations(ask: Ask, placement: Placement) -> dict[str, str]:
@@ -74,6 +76,11 @@ def claim_templates(model: ControllableModel, templates: list[Manifest]) -> list
     return list(found.values())
 
 
+def channel_name(model: ControllableModel) -> str:
+    """The ResourceClaimTemplate of the channel of a ComputeDomain."""
+    return f"{model.metadata.name}-nodes-channel"
+
+
 def with_gpus(
     model: ControllableModel, spec: Manifest, container: str, ask: Ask, placement: Placement
 ) -> Manifest:
@@ -90,6 +97,9 @@ def with_gpus(
         added = {"limits": {RESOURCE: placement.gpus}}
         if affinity := _affinity(ask, placement):
             result["affinity"] = {"nodeAffinity": affinity}
+    if placement.mechanism == "ComputeDomain":
+        result["resourceClaims"] = [{"name": _CHANNEL, "resourceClaimTemplateName": channel_name(model)}]
+        added["claims"] = [{"name": _CHANNEL}]
     result["containers"] = [
         _added(item, added) if item["name"] == container else item for item in spec["containers"]
     ]
@@ -99,7 +109,7 @@ def with_gpus(
 def _added(container: Manifest, added: Manifest) -> Manifest:
     resources = container["resources"]
     if "limits" in added:
-        added = {"limits": resources.get("limits", {}) | added["limits"]}
+        added = added | {"limits": resources.get("limits", {}) | added["limits"]}
     return container | {"resources": resources | added}
 
 

@@ -14,11 +14,14 @@ _PRODUCT_NAME = f"{DRIVER}/productName"
 
 @dataclass(frozen=True)
 class Allocated:
-    """One replica that has its GPUs. linked: whether NVLink is known to connect them."""
+    """One replica that has its GPUs.
+
+    linked: whether NVLink is known to connect them; None where the driver tells of them no more.
+    """
 
     pod: str
     gpus: int
-    linked: bool
+    linked: bool | None
 
 
 def by_claims(
@@ -63,16 +66,18 @@ def by_nodes(pods: Iterable[Manifest], nodes: Iterable[Manifest], gpus: int) -> 
 
 def _linked(
     placement: Placement, results: list[Manifest], known: Mapping[tuple[str, str], Mapping[str, Any]]
-) -> bool:
-    devices = [known.get((result["pool"], result["device"])) for result in results]
-    if None in devices or len({result["pool"] for result in results}) != 1 or not placement.has_nvlink:
+) -> bool | None:
+    found = [known.get((result["pool"], result["device"])) for result in results]
+    if len({result["pool"] for result in results}) != 1 or not placement.has_nvlink:
         return False
+    devices = [device for device in found if device is not None]
+    if len(devices) < len(found):
+        return None
     if placement.attribute:
-        values = {str((device or {}).get(placement.attribute)) for device in devices}
+        values = {str(device.get(placement.attribute)) for device in devices}
         # An attribute that none of them has is no group.
         return len(values) == 1 and values != {"None"}
     return all(
-        is_switched(str((device or {}).get(_PRODUCT_NAME, "")))
-        and (device or {}).keys().isdisjoint(PARTITIONS.values())
+        is_switched(str(device.get(_PRODUCT_NAME, ""))) and device.keys().isdisjoint(PARTITIONS.values())
         for device in devices
     )

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from controllable_operator.placement.groups import PARTITIONS
+
 GIB = 2**30
 
 
@@ -33,6 +35,11 @@ class Devices:
     most: int
     groups: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def partitioned(self) -> bool:
+        """Whether Fabric Manager gives them out as whole partitions: of other sets, none can be prepared."""
+        return not self.groups.keys().isdisjoint(PARTITIONS.values())
+
 
 @dataclass(frozen=True)
 class Nodes:
@@ -56,13 +63,13 @@ class Gpus:
     """All that the cluster says about its GPUs.
 
     device_class: the DeviceClass of the DRA driver is there, without which nothing can be claimed.
-    compute_domains: the kind ComputeDomain is served.
+    multi_node: the kinds ComputeDomain and LeaderWorkerSet are served.
     """
 
     devices: tuple[Devices, ...] = ()
     nodes: tuple[Nodes, ...] = ()
     device_class: bool = False
-    compute_domains: bool = False
+    multi_node: bool = False
 
     @property
     def claimable(self) -> tuple[Devices, ...]:

@@ -8,6 +8,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 from controllable_operator.placement.capabilities import Devices, Gpus, GpuType, Nodes
 from controllable_operator.placement.groups import (
+    CLIQUE,
     DEVICE_CLASS,
     DRIVER,
     NEAR,
@@ -19,7 +20,7 @@ from controllable_operator.placement.groups import (
 Manifest = Mapping[str, Any]
 
 _PRODUCT, _MEMORY, _FAMILY = "nvidia.com/gpu.product", "nvidia.com/gpu.memory", "nvidia.com/gpu.family"
-_CLIQUE, _SHARING = "nvidia.com/gpu.clique", "nvidia.com/gpu.sharing-strategy"
+_SHARING = "nvidia.com/gpu.sharing-strategy"
 _FAMILIES = {"ada-lovelace": "Ada Lovelace"}
 
 
@@ -28,21 +29,21 @@ def inventory(
     slices: Iterable[Manifest] = (),
     classes: Iterable[Manifest] = (),
     attribute: str = "",
-    compute_domains: bool = False,
+    multi_node: bool = False,
 ) -> Gpus:
     """What the cluster has.
 
     Args:
         nodes, slices, classes: as the API server has them.
         attribute: one that the administrator says groups NVLink peers; empty for none.
-        compute_domains: whether the kind ComputeDomain is served.
+        multi_node: whether ComputeDomain and LeaderWorkerSet are both served.
     """
     grouping = frozenset({attribute} - {""}) | frozenset(PARTITIONS.values()) | NEAR.keys()
     return Gpus(
         devices=_devices(current_slices(slices), grouping),
         nodes=_nodes(nodes),
         device_class=any(item["metadata"]["name"] == DEVICE_CLASS for item in classes),
-        compute_domains=compute_domains,
+        multi_node=multi_node,
     )
 
 
@@ -70,7 +71,7 @@ def node_product(node: Manifest) -> str:
 def is_switched_node(node: Manifest) -> bool:
     """Whether any two GPUs of the node are NVLink peers."""
     labels = node["metadata"].get("labels") or {}
-    return _is_whole(labels) and (_CLIQUE in labels or is_switched(node_product(node)))
+    return _is_whole(labels) and (CLIQUE in labels or is_switched(node_product(node)))
 
 
 def _is_whole(labels: Manifest) -> bool:
@@ -79,14 +80,16 @@ def _is_whole(labels: Manifest) -> bool:
 
 
 def _devices(slices: Iterable[Manifest], grouping: frozenset[str]) -> tuple[Devices, ...]:
-    by_node: dict[GpuType, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    alike: dict[tuple[GpuType, bool], dict[str, list[dict[str, Any]]]]
+    alike = defaultdict(lambda: defaultdict(list))
     for item in slices:
         spec = item["spec"]
         for device in spec.get("devices") or []:
             values = attributes(device)
             if values.get(_qualified("type"), "gpu") == "gpu" and not _is_tainted(device):
                 node = device.get("nodeName") or spec.get("nodeName") or _pool(item)
-                by_node[_type(values, device)][node].append(values)
+                partitioned = not values.keys().isdisjoint(PARTITIONS.values())
+                alike[_type(values, device), partitioned][node].append(values)
     return tuple(
         Devices(
             type=kind,
@@ -95,7 +98,7 @@ def _devices(slices: Iterable[Manifest], grouping: frozenset[str]) -> tuple[Devi
             most=max(map(len, found.values())),
             groups=_largest_groups(found.values(), grouping),
         )
-        for kind, found in sorted(by_node.items())
+        for (kind, _), found in sorted(alike.items())
     )
 
 
@@ -130,7 +133,7 @@ def _nodes(nodes: Iterable[Manifest]) -> tuple[Nodes, ...]:
         if amount.isdigit() and int(amount):
             labels = node["metadata"].get("labels") or {}
             key = _node_type(labels), is_switched_node(node), not _is_whole(labels)
-            alike[key].append((int(amount), labels.get(_CLIQUE, "")))
+            alike[key].append((int(amount), labels.get(CLIQUE, "")))
     return tuple(
         Nodes(
             type=kind,

@@ -7,7 +7,7 @@ from controllable_operator.api import ControllableModel, PlacementStatus
 from controllable_operator.errors import InvalidSpec, Unplaceable
 from controllable_operator.placement.allocated import Allocated
 from controllable_operator.placement.ask import Ask
-from controllable_operator.placement.capabilities import Gpus
+from controllable_operator.placement.capabilities import Gpus, types_told
 from controllable_operator.placement.checkpoint import of_uri
 from controllable_operator.placement.memory import memory_of
 from controllable_operator.placement.plan import Placement
@@ -17,12 +17,25 @@ from controllable_operator.placement.verdicts import Verdict, fits_memory, share
 
 @dataclass(frozen=True)
 class Placed:
-    """What `place` found. serving: whether pods answer that were made for the same ask."""
+    """What `place` found.
+
+    serving: whether pods answer that were made for the same ask. there: the GPUs of the cluster, for people.
+    """
 
     ask: Ask
     placement: Placement
     fits: Verdict
     serving: bool
+    there: str
+
+    @property
+    def balance(self) -> str:
+        """What is asked for and what is there, for people."""
+        linked = " that NVLink connects" if self.ask.nvlink == "required" else ""
+        return (
+            f"each replica asks for {self.ask.count} GPUs{linked} on one node, and the cluster has "
+            f"{self.there}, free or not"
+        )
 
     def check(self) -> None:
         """Pods may be made by this plan.
@@ -80,7 +93,8 @@ def place(
     uri = model.spec.model.uri
     checkpoint = of_uri(uri)
     indivisible = checkpoint and shareable(ask.count, checkpoint)
-    return Placed(ask, found, indivisible or fits_memory(ask, need, gpus, uri), serving)
+    fits = indivisible or fits_memory(ask, need, gpus, uri)
+    return Placed(ask, found, fits, serving, types_told(gpus.offered))
 
 
 def _kept(before: Placement, found: Placement) -> Placement:

@@ -54,7 +54,7 @@ def _linked(ask: Ask, devices: list[Devices], nodes: list[Nodes], attribute: str
 
 def _near(ask: Ask, devices: list[Devices]) -> Placement | None:
     for name, level in NEAR.items():
-        if _largest(devices, name) >= ask.count:
+        if _largest(_free_to_choose(devices), name) >= ask.count:
             reason = f"no NVLink group of {ask.count} GPUs is known; {name} keeps them near each other"
             return Placement("DRA", level, ask.count, name, fallback=True, reason=reason)
     return None
@@ -62,9 +62,10 @@ def _near(ask: Ask, devices: list[Devices]) -> Placement | None:
 
 def _any(ask: Ask, devices: list[Devices], nodes: list[Nodes], unmet: str | None) -> Placement:
     """Any GPUs of one node. Where none are to be seen, an autoscaler may still bring some."""
-    claimed = _most(devices) >= ask.count > _most(nodes)
-    most = max(_most(devices), _most(nodes))
-    reason = unmet or ("" if most >= ask.count else _too_few(ask.count, most))
+    loose = _free_to_choose(devices) if ask.count > 1 else devices
+    claimed = _most(loose) >= ask.count > _most(nodes)
+    most = max(_most(loose), _most(nodes))
+    reason = unmet or ("" if most >= ask.count else _too_few(ask, most, devices, nodes))
     if ask.nvlink != "none":
         reason = reason or "nothing tells which GPUs NVLink connects"
     book = "a DRA driver has them" if claimed else "the device plugin has them"
@@ -81,7 +82,7 @@ def _impossible(
     largest = _largest_linked(devices, nodes, attribute)
     if clique >= ask.count:
         return Placement(
-            "ComputeDomain" if gpus.compute_domains else "DevicePlugin",
+            "ComputeDomain" if gpus.multi_node else "DevicePlugin",
             "NVLinkClique",
             ask.count,
             reason="NVLink connects nodes of one clique",
@@ -89,9 +90,7 @@ def _impossible(
         )
     asked = f"{ask.count} GPUs that NVLink connects are asked for"
     if largest >= ask.count:
-        sizes = " or ".join(str(size) for size, name in PARTITIONS.items() if _largest(devices, name))
-        message = f"{asked}, and Fabric Manager's partitions, which are had as a whole only, have {sizes}"
-        return _blocked(ask, "MechanismUnavailable", f"{message}; ask for so many")
+        return _blocked(ask, "MechanismUnavailable", f"{asked}, and {_partitions(devices)}")
     if largest or clique:
         message = f"{asked}, and the largest group that it connects has {max(largest, clique)}; {_ADD}"
         return _blocked(ask, "CliqueTooSmall", message)
@@ -104,11 +103,15 @@ def _blocked(ask: Ask, reason: str, message: str) -> Placement:
 
 
 def _across_nodes(ask: Ask, gpus: Gpus, clique: int, largest: int) -> str:
-    domain = "" if gpus.compute_domains else ", and nothing serves ComputeDomain here"
+    how = (
+        "what would place it there, kubectl controllable multi-node prints"
+        if gpus.multi_node
+        else "and ComputeDomain and LeaderWorkerSet are not both served here"
+    )
     return (
-        f"{ask.count} GPUs that NVLink connects are asked for: a clique has {clique}, but over several nodes"
-        f"{domain}, and a replica is one pod on one node, where {largest} is the most; ask for "
-        f"{largest} or fewer"
+        f"{ask.count} GPUs that NVLink connects are asked for: a clique has {clique}, but over several "
+        f"nodes, and this version's engine serves a replica in one pod on one node, where {largest} is the "
+        f"most; ask for {largest} or fewer ({how})"
     )
 
 
@@ -148,7 +151,17 @@ def _largest_linked(devices: list[Devices], nodes: list[Nodes], attribute: str) 
 
 def _is_switched(item: Devices) -> bool:
     # Of a partitioned board, only the GPUs of one partition reach each other.
-    return is_switched(item.type.product) and item.groups.keys().isdisjoint(PARTITIONS.values())
+    return is_switched(item.type.product) and not item.partitioned
+
+
+def _free_to_choose(devices: list[Devices]) -> list[Devices]:
+    """Those of which any several can be had."""
+    return [item for item in devices if not item.partitioned]
+
+
+def _partitions(devices: list[Devices]) -> str:
+    sizes = " or ".join(str(size) for size, name in PARTITIONS.items() if _largest(devices, name))
+    return f"Fabric Manager's partitions, which are had as a whole only, have {sizes}; ask for so many"
 
 
 def _largest(devices: list[Devices], attribute: str) -> int:
@@ -163,5 +176,10 @@ def _unmet(ask: Ask, gpus: Gpus) -> str | None:
     return ask.unmet(gpus.offered) if gpus.offered else None
 
 
-def _too_few(count: int, most: int) -> str:
-    return f"{count} GPUs on one node are asked for, and no node has more than {most}; {_ADD}"
+def _too_few(ask: Ask, most: int, devices: list[Devices], nodes: list[Nodes]) -> str:
+    asked = f"{ask.count} GPUs on one node are asked for"
+    if _most(devices) >= ask.count:
+        return f"{asked}, and {_partitions(devices)}"
+    clique = max((item.clique for item in nodes), default=0)
+    across = f" (a clique has {clique}, but over several nodes)" if clique >= ask.count else ""
+    return f"{asked}, and no node has more than {most}{across}; {_ADD}"

@@ -8,13 +8,13 @@ import re
 from typing import Any
 
 from controllable_operator.placement.ask import Ask
-from controllable_operator.placement.groups import DRIVER, PARTITIONS, bare, switched_products
+from controllable_operator.placement.groups import CLIQUE, DRIVER, PARTITIONS, bare, switched_products
 from controllable_operator.placement.plan import Placement
 
 _ATTRIBUTES = f'device.attributes["{DRIVER}"]'
 _CAPACITY = f'device.capacity["{DRIVER}"]'
 _PRODUCT, _MEMORY, _FAMILY = "nvidia.com/gpu.product", "nvidia.com/gpu.memory", "nvidia.com/gpu.family"
-_CLIQUE, _SHARING = "nvidia.com/gpu.clique", "nvidia.com/gpu.sharing-strategy"
+_SHARING = "nvidia.com/gpu.sharing-strategy"
 _MIB = 2**20
 
 Term = list[dict[str, Any]]
@@ -28,8 +28,8 @@ def device_selectors(ask: Ask, placement: Placement) -> list[str]:
         found.append(_named([ask.product]))
     elif placement.level == "NVSwitchNode":
         found.append(_named(switched_products()))
-    if placement.level == "NVSwitchNode":
-        # Of a partitioned board, only the GPUs of one partition reach each other.
+    if placement.gpus > 1 and placement.level != "NVLinkPartition":
+        # Of a partitioned board, several GPUs are had as one whole partition, or not at all.
         parts = " || ".join(f'"{name.partition("/")[2]}" in {_ATTRIBUTES}' for name in PARTITIONS.values())
         found.append(f"!({parts})")
     if ask.architecture:
@@ -51,6 +51,8 @@ def node_terms(ask: Ask, placement: Placement) -> list[Term]:
     if ask.count > 1:
         # Several shared ones may be one and the same GPU.
         always.append({"key": _SHARING, "operator": "NotIn", "values": ["time-slicing", "mps"]})
+    if placement.level == "NVLinkClique":
+        always.append({"key": CLIQUE, "operator": "Exists"})
     terms = [always]
     if ask.need > ask.memory:
         # Without the label nobody knows, and the model may well fit.
@@ -62,7 +64,7 @@ def node_terms(ask: Ask, placement: Placement) -> list[Term]:
 
 
 def _switched(ask: Ask) -> Term:
-    clique = {"key": _CLIQUE, "operator": "Exists"}
+    clique = {"key": CLIQUE, "operator": "Exists"}
     known = {bare(product) for product in switched_products()}
     if ask.product:
         return [_in(_PRODUCT, _spelt([ask.product]))] if bare(ask.product) in known else [clique]

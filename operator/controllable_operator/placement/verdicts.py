@@ -19,10 +19,15 @@ def topology_satisfied(nvlink: str, placement: Placement, replicas: list[Allocat
     if placement.obstacle:
         return False, placement.obstacle.reason, placement.obstacle.message
     plan = f"{placement.mechanism}, level {placement.level}: {placement.reason}"
-    without = [replica.pod for replica in replicas if not replica.linked]
+    without = [replica.pod for replica in replicas if replica.linked is False]
+    untold = [replica.pod for replica in replicas if replica.linked is None]
     if not placement.has_nvlink or without:
         got = f"{len(without)} of {len(replicas)} replicas are without NVLink ({', '.join(without)}); "
         return False, "Fallback", (got if without else "") + plan
+    if untold:
+        kept = "which run on as they are"
+        message = f"no driver tells of the GPUs of {len(untold)} of {len(replicas)} replicas"
+        return None, "Unknown", f"{message} ({', '.join(untold)}), {kept}; {plan}"
     if replicas:
         return True, "Satisfied", f"NVLink connects the GPUs of {_all(len(replicas))}; {plan}"
     if nvlink == "required":

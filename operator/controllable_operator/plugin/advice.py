@@ -84,6 +84,9 @@ ADVICE: dict[str, Advice] = {
         f"nothing, if it is fast enough; set spec.gpu.nvlink to required to have NVLink or no pod: {_EDIT}",
     ),
     "CliqueTooSmall": Advice(BAD, f"ask for as many GPUs as the message names, or add nodes: {_EDIT}"),
+    "TopologySatisfied/Unknown": Advice(
+        IDLE, "nothing, if the driver is being restarted; else see kubectl get resourceslices"
+    ),
     "MechanismUnavailable": Advice(
         BAD, "see what there is with kubectl controllable capabilities; mend what the message names"
     ),

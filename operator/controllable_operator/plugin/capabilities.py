@@ -5,7 +5,18 @@ from typing import Any, NamedTuple
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from controllable_operator.kinds import HTTP_ROUTE, MODEL, POD_MONITOR, PROMETHEUS_RULE, SCALED_OBJECT, Kind
+from controllable_operator.kinds import (
+    COMPUTE_DOMAIN,
+    HTTP_ROUTE,
+    KAI_QUEUE,
+    LEADER_WORKER_SET,
+    LOCAL_QUEUE,
+    MODEL,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
+    SCALED_OBJECT,
+    Kind,
+)
 from controllable_operator.placement import Gpus
 from controllable_operator.plugin.marks import BAD, IDLE, OK
 from controllable_operator.plugin.served import Served
@@ -39,6 +50,10 @@ CAPABILITIES = (
         ("resourceclaimtemplates.resource.k8s.io", "deviceclasses.resource.k8s.io"),
         "GPUs chosen by topology, where a driver runs",
     ),
+    Capability("ComputeDomain", _of(COMPUTE_DOMAIN), "NVLink between the nodes of a clique: see multi-node"),
+    Capability("LeaderWorkerSet", _of(LEADER_WORKER_SET), "replicas of several pods: see multi-node"),
+    Capability("Kueue", _of(LOCAL_QUEUE), "pods that wait in a queue, by a label in spec.podTemplate"),
+    Capability("KAI Scheduler", _of(KAI_QUEUE), "queues and gangs, by a label and the schedulerName"),
     Capability("resource metrics", ("pods.metrics.k8s.io",), "kubectl top"),
 )
 

@@ -10,7 +10,7 @@ from controllable_operator.plugin import commands
 from controllable_operator.plugin.errors import PluginError
 
 _PROGRAM = "kubectl controllable"
-COMMANDS = ("status", "top", "ask", "events", "fleet", "gpus", "capabilities")
+COMMANDS = ("status", "top", "ask", "events", "fleet", "gpus", "capabilities", "multi-node")
 _EXIT_CODES = """\
 exit codes:
   0    it was told; that a model is not ready is news, not a failure (for pipelines: kubectl wait)
@@ -52,8 +52,8 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=_Help,
             parents=[where()],
         )
-        command.set_defaults(run=getattr(commands, name))
-        forms = (first, "json", "yaml", *more)
+        command.set_defaults(run=getattr(commands, name.replace("-", "_")))
+        forms = tuple(dict.fromkeys((first, "json", "yaml", *more)))
         command.add_argument("-o", "--output", choices=forms, default=forms[0], help="form (%(default)s)")
         return command
 
@@ -133,6 +133,15 @@ def parser() -> argparse.ArgumentParser:
         "what the cluster offers to models: autoscalers, monitoring, gateways, GPUs",
         "  kubectl controllable capabilities\n  kubectl controllable capabilities -o json",
     )
+    nodes = add(
+        "multi-node",
+        "print what would place replicas over the nodes of an NVLink clique; nothing is applied",
+        "  kubectl controllable multi-node big\n"
+        "  kubectl controllable multi-node big | kubectl apply --dry-run=server -f -",
+        first="yaml",
+    )
+    nodes.add_argument("name", metavar="NAME", help="of the ControllableModel")
+    nodes.add_argument("--runtime-image", default="", metavar="IMAGE", help="of a model that names none")
     return result
 
 

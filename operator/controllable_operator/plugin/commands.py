@@ -13,13 +13,14 @@ from rich.text import Text
 
 from controllable_operator.conditions import condition
 from controllable_operator.desired.common import HTTP_PORT, INSTANCE_LABEL, NAME_LABEL
-from controllable_operator.kinds import COMPUTE_DOMAIN, GPU_KINDS, POD
+from controllable_operator.kinds import GPU_KINDS, MULTI_NODE_KINDS, POD
 from controllable_operator.placement import Gpus, inventory
 from controllable_operator.plugin import ask as asking
 from controllable_operator.plugin import capabilities as offers
 from controllable_operator.plugin import diagnosis, gpu_map, tree, view
 from controllable_operator.plugin import events as event_list
 from controllable_operator.plugin import fleet as fleet_list
+from controllable_operator.plugin import multi_node as spanning
 from controllable_operator.plugin import status as one_model
 from controllable_operator.plugin import top as load
 from controllable_operator.plugin.connection import PARALLEL, Connection
@@ -27,7 +28,7 @@ from controllable_operator.plugin.errors import ModelSilent, NotAllowed, PluginE
 from controllable_operator.plugin.models import model as find_model
 from controllable_operator.plugin.models import models as find_models
 from controllable_operator.plugin.models import pods as find_pods
-from controllable_operator.plugin.served import served
+from controllable_operator.plugin.served import Served, served
 
 Options = argparse.Namespace
 Document = dict[str, Any]
@@ -91,8 +92,17 @@ def capabilities(options: Options) -> None:
     """`capabilities`."""
     connection, _ = _connect(options)
     kinds = served(connection)
-    document = offers.build(kinds, _gpus(connection, any(item.kind == COMPUTE_DOMAIN for item in kinds)))
+    document = offers.build(kinds, _gpus(connection, kinds))
     _show(options, lambda: document, offers.render)
+
+
+def multi_node(options: Options) -> None:
+    """`multi-node NAME`."""
+    connection, namespace = _connect(options)
+    model = find_model(connection, namespace, options.name)
+    document = spanning.build(model, _gpus(connection, served(connection)), options.runtime_image)
+    print(spanning.WARNING, file=sys.stderr)
+    print(view.dump(document, options.output))
 
 
 def top(options: Options) -> None:
@@ -138,11 +148,12 @@ def ask(options: Options) -> None:
         print(view.dump(answer.to_json(options.name), options.output))
 
 
-def _gpus(connection: Connection, compute_domains: bool) -> Gpus | None:
+def _gpus(connection: Connection, kinds: list[Served]) -> Gpus | None:
     """What the cluster has, an administrator's own attribute apart; None without the right to see it."""
     try:
         nodes, slices, classes = (connection.list_served(kind.path(None)) for kind in GPU_KINDS)
-        return inventory(nodes, slices, classes, compute_domains=compute_domains)
+        both = {item.kind for item in kinds}.issuperset(MULTI_NODE_KINDS)
+        return inventory(nodes, slices, classes, multi_node=both)
     except NotAllowed:
         return None
 

@@ -29,5 +29,9 @@ class Refused(PluginError):
     """The API server answers with another error."""
 
 
+class NotApplicable(PluginError):
+    """What is asked for makes no sense for this model, or on this cluster."""
+
+
 class ModelSilent(PluginError):
     """The model's pods can't be asked, or their answer makes no sense."""

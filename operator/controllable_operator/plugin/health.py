@@ -56,6 +56,8 @@ def _pod(manifest: Manifest) -> Health:
     if condition(manifest, "Ready").get("status") == "True":
         return Health(OK, "ready")
     scheduled = condition(manifest, "PodScheduled")
+    if scheduled.get("reason") == "SchedulingGated":
+        return Health(BUSY, "waits for its scheduling gates")
     if scheduled.get("status") == "False":
         return Health(BAD, f"no node takes it: {scheduled.get('message', '')}".rstrip(": "))
     containers = [
@@ -87,6 +89,16 @@ def _workload(manifest: Manifest) -> Health:
 def _claim(manifest: Manifest) -> Health:
     phase = (manifest.get("status") or {}).get("phase", "Pending")
     return Health({"Bound": OK, "Lost": BAD}.get(phase, BUSY), phase.lower())
+
+
+def _device_claim(manifest: Manifest) -> Health:
+    allocation = (manifest.get("status") or {}).get("allocation")
+    if not allocation:
+        return Health(BUSY, "no devices yet")
+    pools: dict[str, list[str]] = {}
+    for result in allocation.get("devices", {}).get("results") or []:
+        pools.setdefault(result["pool"], []).append(result["device"])
+    return Health(OK, "; ".join(f"{', '.join(found)} of {pool}" for pool, found in pools.items()))
 
 
 def _budget(manifest: Manifest) -> Health:
@@ -144,6 +156,7 @@ _BY_KIND = {
     "StatefulSet": _workload,
     "Pod": _pod,
     "PersistentVolumeClaim": _claim,
+    "ResourceClaim": _device_claim,
     "PodDisruptionBudget": _budget,
     "HorizontalPodAutoscaler": _autoscaler,
     "Job": _job,
