@@ -11,7 +11,8 @@ from typing import Any
 from controllable_operator.api import ModelStatus
 from controllable_operator.conditions import condition
 from controllable_operator.desired.deployment import template_hash
-from controllable_operator.desired.pod import FETCH, TRITON
+from controllable_operator.desired.pod import TRITON
+from controllable_operator.desired.weights import FETCH, fetches_weights
 
 _IMAGE_REASONS = {
     "ErrImagePull",
@@ -86,9 +87,13 @@ def _stage(pod: dict[str, Any]) -> Stage:
         return Stage.GATED if scheduled.get("reason") == "SchedulingGated" else Stage.PENDING
     if condition(pod, "Ready").get("status") == "True":
         return Stage.READY
-    if statuses.get(FETCH, {}).get("state", {}).get("terminated", {}).get("exitCode") != 0:
+    if not all(_ended_well(statuses.get(name, {})) for name in {FETCH, *filter(fetches_weights, statuses)}):
         return Stage.FETCHING
     return Stage.SILENT if _was_ready(pod, statuses.get(TRITON, {})) else Stage.LOADING
+
+
+def _ended_well(status: dict[str, Any]) -> bool:
+    return status.get("state", {}).get("terminated", {}).get("exitCode") == 0
 
 
 def _fetched(pod: dict[str, Any]) -> ModelStatus | None:
@@ -136,7 +141,7 @@ def _container_problems(pod: dict[str, Any]) -> Iterator[Problem]:
             yield Problem("ImagePullFailed", "ImagePullFailed", _pull_message(status, waiting))
         elif waiting.get("reason") in _START_REASONS:
             # fetch can only lack its Secret, or a key of it
-            ready = "ModelNotFound" if name == FETCH else "PodsNotReady"
+            ready = "ModelNotFound" if fetches_weights(name) else "PodsNotReady"
             yield Problem(ready, "LoadFailed", f"container {name}: {waiting.get('message', '')}")
         elif ended := _end(pod, name, status):
             tried = status.get("restartCount", 0) + (0 if "running" in state else 1)
@@ -147,9 +152,9 @@ def _end(pod: dict[str, Any], name: str, status: dict[str, Any]) -> dict[str, An
     """How the container ended, if that can be why the pod isn't ready."""
     state = status.get("state", {})
     ended: dict[str, Any] | None = state.get("terminated") or status.get("lastState", {}).get("terminated")
-    if ended is None or (name == FETCH and ended["exitCode"] == 0):
+    if ended is None or (fetches_weights(name) and ended["exitCode"] == 0):
         return None
-    if "running" not in state or name == FETCH:
+    if "running" not in state or fetches_weights(name):
         return ended
     # What a container that is up again died of before is past. Only an engine that said why it could not
     # load will most likely say so again; telling it meanwhile keeps the status steady.
@@ -171,7 +176,7 @@ def _failure(name: str, ended: dict[str, Any], attempts: int) -> Problem:
     else:
         message = f"container {name} exited with code {ended['exitCode']}"
         message += f": {_tail(text)}" if text else ""
-    if name == FETCH:
+    if fetches_weights(name):
         return Problem("ModelFetchFailed", "LoadFailed", message, attempts)
     loaded = "EngineDead" if name == TRITON else "PodsNotReady"
     return Problem("PodsNotReady", loaded, message, attempts)

@@ -24,6 +24,10 @@ def model(name: str = "nano", uri: str = "image:///models/nano", **spec: Any) ->
     }
 
 
+def adapted(*adapters: dict[str, Any]) -> dict[str, Any]:
+    return model(model={"uri": "image:///models/nano", "adapters": list(adapters)})
+
+
 def container(**fields: Any) -> dict[str, Any]:
     return {"podTemplate": {"spec": {"containers": [{"name": "sidecar"} | fields]}}}
 
@@ -75,6 +79,7 @@ ALLOWED = [
     model(serving={"image": f"{REGISTRY}/runtime:1"}),
     model(gpu={"count": 1}, scaling={"maxGPUs": 2}),
     model(**container(image=f"{REGISTRY}/log-shipper:1")),
+    adapted({"name": "law", "uri": "hf://deepseek-ai/law"}, {"name": "careful", "budgetScale": "2"}),
 ]
 
 
@@ -95,6 +100,11 @@ REFUSED = [
     (model(**container(image="busybox")), "image busybox", IMAGES),
     (model(uri="hf://other/m"), "model hf://other/m", f"weights come from {', '.join(SOURCES)}"),
     (model(uri="pvc://claim/m"), "model pvc://claim/m", f"weights come from {', '.join(SOURCES)}"),
+    (
+        adapted({"name": "careful", "budgetScale": "2"}, {"name": "law", "uri": "hf://other/law"}),
+        "model hf://other/law",
+        f"weights come from {', '.join(SOURCES)}",
+    ),
     (model(gpu={"count": 1}), "spec.scaling.maxGPUs", GPUS),
     (model(gpu={"count": 1}, scaling={"maxGPUs": 3}), "spec.scaling.maxGPUs", GPUS),
     (

@@ -36,6 +36,10 @@ def model(**fields: Any) -> dict[str, Any]:
     return {"model": fields}
 
 
+def adapters(*given: dict[str, Any]) -> dict[str, Any]:
+    return {"model": {"uri": NANO, "adapters": list(given)}}
+
+
 def peer(**fields: Any) -> dict[str, Any]:
     return {"networkPolicy": {"allowFrom": [fields]}}
 
@@ -77,6 +81,30 @@ REFUSED = [
     (model(uri=HF, revision="-x"), "spec.model.revision", "should match"),
     (model(uri=NANO, precision="int4"), "spec.model.precision", '"bfloat16"'),
     ({"model": {}}, "spec.model.uri", "Required value"),
+    (adapters({"budgetScale": "2"}), "spec.model.adapters[0].name", "Required value"),
+    (adapters({"name": "Law", "budgetScale": "2"}), "spec.model.adapters[0].name", "must be a DNS label"),
+    (adapters({"name": "nano", "budgetScale": "2"}), "spec.model.adapters", "have the model's own name"),
+    (
+        adapters({"name": "law", "uri": HF}, {"name": "law", "budgetScale": "2"}),
+        "spec.model.adapters[1]",
+        "Duplicate value",
+    ),
+    (adapters({"name": "law"}), "spec.model.adapters[0]", "changes nothing without a uri"),
+    (adapters({"name": "law", "digest": DIGEST}), "spec.model.adapters[0].uri", "and there is none"),
+    (adapters({"name": "law", "uri": "ftp://x/y"}), "spec.model.adapters[0].uri", "must start with hf://"),
+    (
+        adapters({"name": "law", "uri": "pvc://claim/x", "secretRef": {"name": "x"}}),
+        "spec.model.adapters[0].secretRef",
+        "needs none",
+    ),
+    (adapters({"name": "law", "budgetScale": "0.0"}), "adapters[0].budgetScale", "greater than 0"),
+    (adapters({"name": "law", "budgetScale": "-1"}), "adapters[0].budgetScale", "should match"),
+    (adapters({"name": "law", "specialTokens": [" "]}), "adapters[0].specialTokens", "white space"),
+    (
+        adapters({"name": "law", "specialTokens": ["a", "a"]}),
+        "adapters[0].specialTokens[1]",
+        "Duplicate value",
+    ),
     (
         {"control": {"computeBudget": {"minCoefficient": "1.5", "maxCoefficient": "1"}}},
         "spec.control.computeBudget.minCoefficient",
@@ -207,6 +235,11 @@ ACCEPTED = [
     {"model": {"uri": "http://nano.files.svc/nano.tgz", "digest": DIGEST}},
     {"model": {"uri": f"oci://registry:5000/models/nano@{DIGEST}", "secretRef": {"name": "pull"}}},
     {"model": {"uri": HF, "cache": {"size": "1.5Ti", "accessModes": ["ReadWriteMany"]}}},
+    adapters(
+        {"name": "law", "uri": "pvc://adapters/law", "domain": "court", "specialTokens": ["verdict:", "§"]},
+        {"name": "tax-2", "uri": "s3://models/tax", "digest": DIGEST, "secretRef": {"name": "keys"}},
+        {"name": "careful", "budgetScale": "1.5"},
+    ),
     peer(podSelector={}),
     peer(ipBlock={"cidr": "fd00::/8", "except": ["fd00:1::/32"]}),
 ]

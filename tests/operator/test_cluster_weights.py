@@ -126,6 +126,26 @@ def test_an_image_is_mounted_where_fetch_and_engine_look_for_it(kubectl: Kubectl
     assert {"name": "sources", "mountPath": "/sources", "readOnly": True} in engine["volumeMounts"]
 
 
+def test_adapters_are_fetched_after_their_model_each_from_its_own_mount(kubectl: Kubectl) -> None:
+    manifest = nano("true")
+    law = {"name": "law", "uri": f"oci://{PAUSE}"}
+    tax = {"name": "tax", "uri": "hf://org/tax"}
+    manifest["spec"]["model"]["adapters"] = [law, tax]
+    look = {"name": "fetch-law", "image": BUSYBOX, "command": ["sh", "-c", "ls $CONTROLLABLE_SOURCES_ROOT"]}
+    stay = {"name": "fetch-tax", "image": BUSYBOX, "command": ["sh", "-c", STAY]}
+    manifest["spec"]["podTemplate"]["spec"]["initContainers"] += [look, stay]
+    kubectl.apply(manifest)
+
+    def listed() -> str:
+        for pod in kubectl.list("pods", PODS):
+            if any(s["name"] == "fetch-tax" and "running" in s["state"] for s in _init_statuses(pod)):
+                return kubectl("logs", pod["metadata"]["name"], "-c", "fetch-law").strip()
+        return ""
+
+    assert eventually(listed, 60) == "pause"
+    eventually(lambda: _status(kubectl).get("phase") == "Fetching", 30)
+
+
 def test_an_image_that_cannot_be_pulled_is_told_by_its_name(kubectl: Kubectl) -> None:
     kubectl.apply(nano(STAY, uri="oci://localhost/no-such-model:1"))
     eventually(lambda: condition(kubectl, "Ready").get("reason") == "ImagePullFailed", 60)
@@ -151,5 +171,8 @@ def _status(kubectl: Kubectl) -> dict[str, Any]:
 
 
 def _fetches(pod: dict[str, Any]) -> bool:
-    statuses = pod["status"].get("initContainerStatuses", [])
-    return any(status["name"] == "fetch" and "running" in status["state"] for status in statuses)
+    return any(s["name"] == "fetch" and "running" in s["state"] for s in _init_statuses(pod))
+
+
+def _init_statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(pod["status"].get("initContainerStatuses", []))

@@ -111,6 +111,23 @@ def test_control_is_passed_on_word_for_word(build: Any, make_model: MakeModel) -
     assert json.loads(build()["ConfigMap"]["data"]["engine.json"])["control"] == control
 
 
+def test_adapters_reach_the_engine_with_the_paths_of_those_that_have_weights(make_model: MakeModel) -> None:
+    law = {"name": "law", "uri": "pvc://adapters/law", "domain": "court", "specialTokens": ["verdict:"]}
+    config = engine_config(make_model(model={"adapters": [law, {"name": "slow", "budgetScale": "1.5"}]}))
+    jsonschema.validate(config, ENGINE_SCHEMA)
+    common = {"name": "law", "domain": "court", "path": "/weights/adapters/law"}
+    assert config["model"]["adapters"] == [
+        common | {"specialTokens": ["verdict:"], "budgetScale": "1"},
+        {"name": "slow", "domain": "slow", "path": None, "specialTokens": [], "budgetScale": "1.5"},
+    ]
+
+
+def test_a_model_without_adapters_is_told_nothing_of_them_and_so_keeps_its_pods(
+    make_model: MakeModel,
+) -> None:
+    assert engine_config(make_model())["model"].keys() == {"name", "path", "precision"}
+
+
 def test_durations_reach_the_engine_as_seconds(make_model: MakeModel) -> None:
     serving = engine_config(make_model(serving={"drainTimeout": "5m", "queue": {"timeout": "1m30s"}}))[
         "serving"

@@ -255,6 +255,33 @@ def test_after_three_attempts_the_model_is_stalled(
     assert (status.phase == "Failed") == stalled
 
 
+def with_fetch_of_law(pod: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """The pod, with a second container that fetches: the adapter's."""
+    status = {"name": "fetch-law", "image": "x", "lastState": {}, "restartCount": 0} | state
+    pod["status"]["initContainerStatuses"].append(status)
+    return pod
+
+
+def test_while_an_adapter_is_on_its_way_the_pod_fetches(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    pod = with_fetch_of_law(make_pod("loading"), {"state": {"running": {}}})
+    assert observe(pod).phase == "Fetching"
+    done = with_fetch_of_law(make_pod("loading"), {"state": {"terminated": {"exitCode": 0}}})
+    assert observe(done).phase == "Loading"
+
+
+def test_an_adapter_that_is_not_there_is_told_as_the_model_would_be(
+    observe: Callable[..., Status], make_pod: MakePod
+) -> None:
+    words = "adapter law: hf://a/b: no such repository"
+    status = observe(with_fetch_of_law(make_pod("loading"), ended(own_words("ModelNotFound", words))))
+    assert verdict(status) == ("False", "ModelNotFound")
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert ready.message == words
+
+
 def test_a_failed_fetch_is_told_in_its_own_words_and_may_pass(
     observe: Callable[..., Status], make_pod: MakePod
 ) -> None:

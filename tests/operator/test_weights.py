@@ -124,7 +124,75 @@ def test_in_a_cache_a_changed_source_never_takes_the_files_of_pods_that_still_se
     source = {"uri": "hf://org/repo", "cache": CACHE}
     before, after = make_model(model=source), make_model(model=source | change)
     assert weights.model_path(before) != weights.model_path(after)
-    assert weights.model_path(before) in weights.fetch_arguments(before)
+    (fetch,) = weights.fetches(before)
+    assert weights.model_path(before) in fetch.arguments
+
+
+LAW = {"name": "law", "uri": "s3://adapters/law", "digest": DIGEST, "secretRef": {"name": "keys"}}
+TAX = {"name": "tax", "uri": "pvc://adapters/tax"}
+CIVIL = {"name": "civil", "uri": "pvc://adapters/deep/civil"}
+SLOW = {"name": "slow", "budgetScale": "2"}
+
+
+def mounted(container: dict[str, Any]) -> dict[str, str]:
+    return {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_each_adapter_with_weights_is_fetched_after_the_model_with_secrets_of_its_own(pod: Any) -> None:
+    built = pod("hf://org/repo", secretRef={"name": "hf"}, adapters=[LAW, SLOW, TAX])
+    model, law, tax = built["initContainers"]
+    assert [model["name"], law["name"], tax["name"]] == ["fetch", "fetch-law", "fetch-tax"]
+    assert law["args"] == [
+        "fetch", "s3://adapters/law", "--to", "/weights/adapters/law", "--digest", DIGEST, "--adapter", "law",
+    ]  # fmt: skip
+    secrets = [{e["name"] for e in c["env"] if "valueFrom" in e} for c in (model, law, tax)]
+    assert secrets == [{"HF_TOKEN"}, {v for v, _ in SECRETS[1][1].items()}, set()]
+
+
+def test_a_claim_that_several_adapters_lie_on_is_mounted_once_for_fetch_and_engine(pod: Any) -> None:
+    built = pod("hf://org/repo", adapters=[TAX, CIVIL])
+    (claim,) = [v for v in built["volumes"] if v.get("persistentVolumeClaim")]
+    assert claim["persistentVolumeClaim"] == {"claimName": "adapters", "readOnly": True}
+    *_, civil = built["initContainers"]
+    (root,) = [e["value"] for e in civil["env"] if e["name"] == "CONTROLLABLE_SOURCES_ROOT"]
+    for container in (civil, built["containers"][0]):
+        assert mounted(container)[claim["name"]] == root
+
+
+def test_an_adapter_beside_its_model_takes_the_models_mount(pod: Any) -> None:
+    built = pod("pvc://adapters/base", adapters=[TAX])
+    assert [v["name"] for v in built["volumes"] if "persistentVolumeClaim" in v] == ["sources"]
+    assert mounted(built["initContainers"][1])["sources"] == "/sources"
+
+
+def test_images_of_adapters_are_mounted_by_the_node_with_their_pull_secrets(
+    pod: Any, make_model: MakeModel
+) -> None:
+    images = [
+        {"name": name, "uri": f"oci://registry/{name}:1", "secretRef": {"name": "pull"}}
+        for name in ("law", "tax")
+    ]
+    built = pod("oci://registry/base:1", secretRef={"name": "pull"}, adapters=images)
+    references = [v["image"]["reference"] for v in built["volumes"] if "image" in v]
+    assert references == ["registry/base:1", "registry/law:1", "registry/tax:1"]
+    assert built["imagePullSecrets"] == [{"name": "pull"}]
+    left = {"spec": {"template": {"spec": {"volumes": built["volumes"][:2]}}}}
+    with pytest.raises(InvalidSpec, match="oci://registry/tax:1: this cluster has no image volumes"):
+        weights.check_mounted(make_model(uri="hf://org/repo", model={"adapters": images[1:]}), left)
+
+
+def test_a_cache_holds_adapters_too_and_no_changed_one_takes_the_files_of_pods_that_still_serve(
+    make_model: MakeModel,
+) -> None:
+    def path(adapter: dict[str, Any]) -> str:
+        model = make_model(model={"uri": "hf://org/repo", "cache": CACHE, "adapters": [adapter]})
+        _, fetch = weights.fetches(model)
+        assert "--make-room" in fetch.arguments
+        found = weights.adapter_path(model, model.spec.model.adapters[0])
+        assert found in fetch.arguments
+        return str(found)
+
+    assert len({path(LAW), path(LAW | {"digest": "sha256:" + "b" * 64}), path(TAX)}) == 3
 
 
 def test_where_the_cluster_leaves_image_volumes_out_the_message_says_what_is_missing(

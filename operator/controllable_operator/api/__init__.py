@@ -1,8 +1,9 @@
 """Typed `serving.controllable.dev/v1alpha1`: the only place where the resource's fields are defined."""
 
+from controllable_operator.api.adapter import Adapter
 from controllable_operator.api.control import ComputeBudget, Control, PathPruning, Policy
 from controllable_operator.api.gpu import Gpu
-from controllable_operator.api.model_source import Cache, ModelSource, SecretRef
+from controllable_operator.api.model_source import Cache, ModelSource
 from controllable_operator.api.monitoring import Monitoring, Range, Slo
 from controllable_operator.api.network_policy import NetworkPolicy, Peer
 from controllable_operator.api.pod_template import PodMetadata, PodTemplate
@@ -18,6 +19,7 @@ from controllable_operator.api.resource import (
 from controllable_operator.api.rollout import Gateway, Rollout, RolloutStatus
 from controllable_operator.api.scaling import Scaling, Targets
 from controllable_operator.api.serving import Queue, Resources, Serving
+from controllable_operator.api.source import SecretRef, Source
 from controllable_operator.api.status import (
     Condition,
     ControlStatus,
@@ -35,6 +37,7 @@ __all__ = [
     "KIND",
     "PLURAL",
     "VERSION",
+    "Adapter",
     "Cache",
     "ComputeBudget",
     "Condition",
@@ -65,6 +68,7 @@ __all__ = [
     "SecretRef",
     "Serving",
     "Slo",
+    "Source",
     "Spec",
     "Status",
     "Targets",

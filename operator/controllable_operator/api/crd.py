@@ -19,6 +19,12 @@ _NAME_RULE = rule(
     "and be at most 50 characters long: a Service gets the same name",
 )
 
+_ADAPTER_RULE = rule(
+    "self.spec.model.adapters.all(adapter, adapter.name != self.metadata.name)",
+    "an adapter must not have the model's own name: requests that give that name get no adapter",
+    ".spec.model.adapters",
+)
+
 
 def _column(
     name: str, path: str, description: str, kind: str = "string", priority: int = 0
@@ -45,7 +51,7 @@ def custom_resource_definition() -> dict[str, Any]:
                 "default": {"observedGeneration": -1},
             },
         },
-        "x-kubernetes-validations": [_NAME_RULE],
+        "x-kubernetes-validations": [_NAME_RULE, _ADAPTER_RULE],
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",

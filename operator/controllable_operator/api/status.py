@@ -134,7 +134,8 @@ class Status(ApiModel):
         default=None,
         description=(
             "phase for people: Pending, Fetching, Loading, Ready, Updating, Degraded, RolledBack, Failed, "
-            "ScaledToZero or Suspended. Machines read conditions."
+            "ScaledToZero (spec.replicas is 0, whoever set it) or Suspended (spec.suspend is true). Machines "
+            "read conditions."
         ),
     )
     replicas: int | None = Field(

@@ -10,7 +10,7 @@ from typing import Any
 from controllable_operator.api import ControllableModel
 from controllable_operator.api.types import seconds
 from controllable_operator.desired.common import content_hash, metadata
-from controllable_operator.desired.weights import model_path
+from controllable_operator.desired.weights import adapter_path, model_path
 
 ENGINE_FILE = "engine.json"
 
@@ -18,14 +18,24 @@ ENGINE_FILE = "engine.json"
 def engine_config(model: ControllableModel) -> dict[str, Any]:
     """The content of engine.json, valid against schemas/engine.schema.json."""
     serving, gpus = model.spec.serving, model.spec.gpu.count
-    # Only where it says something: pods of before it was there would be made anew for a 1.
-    shared = {"tensorParallel": gpus} if gpus > 1 else {}
+    adapters = [
+        {
+            "name": adapter.name,
+            "domain": adapter.domain or adapter.name,
+            "path": adapter_path(model, adapter),
+            "specialTokens": adapter.special_tokens,
+            "budgetScale": adapter.budget_scale,
+        }
+        for adapter in model.spec.model.adapters
+    ]
+    # Only where they say something: pods of before they were there would be made anew for a 1, or for none.
+    newer = ({"tensorParallel": gpus} if gpus > 1 else {}) | ({"adapters": adapters} if adapters else {})
     return {
         "model": {
             "name": model.metadata.name,
             "path": model_path(model),
             "precision": model.spec.model.precision,
-            **shared,
+            **newer,
         },
         "control": model.spec.control.to_json(),
         "serving": {

@@ -12,7 +12,7 @@ from controllable_operator.desired.config_map import name_of as config_map_name
 from controllable_operator.desired.gpus import with_gpus
 from controllable_operator.placement.placed import Placed
 
-FETCH, TRITON, FRONTEND = "fetch", "triton", "frontend"
+TRITON, FRONTEND = "triton", "frontend"
 
 # Loading 30 GB from a slow disk takes many minutes, and killing a pod that is loading helps nobody.
 STARTUP_SECONDS = 1800
@@ -57,7 +57,7 @@ def pod_spec(model: ControllableModel, image: str, placed: Placed | None = None)
                 "matchLabelKeys": ["pod-template-hash"],
             }
         ],
-        "initContainers": [_fetch(model, image)],
+        "initContainers": [_fetch(model, image, fetch) for fetch in weights.fetches(model)],
         "containers": [_triton(model, image), _frontend(image)],
         "volumes": _volumes(model),
     }
@@ -66,10 +66,10 @@ def pod_spec(model: ControllableModel, image: str, placed: Placed | None = None)
     return with_gpus(model, spec, TRITON, placed.ask, placed.placement) if placed else spec
 
 
-def _fetch(model: ControllableModel, image: str) -> dict[str, Any]:
-    return _container(FETCH, image) | {
-        "args": weights.fetch_arguments(model),
-        "env": [{"name": "HOME", "value": _TMP_DIR}, *weights.fetch_environment(model)],
+def _fetch(model: ControllableModel, image: str, fetch: weights.Fetch) -> dict[str, Any]:
+    return _container(fetch.container, image) | {
+        "args": fetch.arguments,
+        "env": [{"name": "HOME", "value": _TMP_DIR}, *fetch.environment],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
         "volumeMounts": [*weights.mounts(model, read_only=False), _mount("tmp", _TMP_DIR)],
     }

@@ -27,7 +27,8 @@ ADVICE: dict[str, Advice] = {
     "Progressing": Advice(BUSY, "wait: kubectl -n {namespace} wait --for=condition=Ready cmodel/{name}"),
     "ModelNotFound": Advice(
         BAD,
-        f"mend spec.model.uri, its revision, digest or secret ({_EDIT}); it is fetched again with back-off",
+        f"mend the uri in spec.model that the message names, its revision, digest or secret ({_EDIT}); it is "
+        "fetched again with back-off",
     ),
     "ModelFetchFailed": Advice(
         BAD, f"the message says what broke: network, server or disk; it goes on by itself, see {_LOGS}"
