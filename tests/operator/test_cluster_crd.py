@@ -89,6 +89,11 @@ REFUSED = [
         "spec.model.adapters[1]",
         "Duplicate value",
     ),
+    (
+        adapters({"name": "law", "uri": HF}) | {"gpu": {"count": 2, "nvlink": "preferred"}},
+        "spec.model.adapters",
+        "a model that several GPUs share takes none",
+    ),
     (adapters({"name": "law"}), "spec.model.adapters[0]", "changes nothing without a uri"),
     (adapters({"name": "law", "digest": DIGEST}), "spec.model.adapters[0].uri", "and there is none"),
     (adapters({"name": "law", "uri": "ftp://x/y"}), "spec.model.adapters[0].uri", "must start with hf://"),

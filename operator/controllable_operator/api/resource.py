@@ -44,7 +44,12 @@ class Spec(ApiModel):
                 "self.gpu.count * self.scaling.minReplicas <= self.scaling.maxGPUs",
                 "scaling.maxGPUs must be enough for one replica, and for scaling.minReplicas of them",
                 ".scaling.maxGPUs",
-            )
+            ),
+            rule(
+                "size(self.model.adapters) == 0 || self.gpu.count <= 1",
+                "adapters need gpu.count to be 1 or 0: a model that several GPUs share takes none",
+                ".model.adapters",
+            ),
         )
     )
 
