@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from cluster_fixtures import Kubectl, OperatorProcess, eventually
+from controllable_operator.plugin import gpu_map
+from controllable_operator.plugin.connection import Connection
 from gpu_boards import Boards, condition, devices, model, placement, start
 from gpu_objects import gpu_node, resource_slice
 
@@ -28,6 +30,23 @@ def test_required_waits_for_nvlink_and_then_gets_it(
     assert placement(kubectl)["level"] == "NVLinkPartition"
     written = operator.metric("writes_total", kind="ResourceClaimTemplate", verb="apply")
     assert written == 1, "the API server's form of a claim is taken for drift"
+
+
+def test_boards_of_two_kinds_serve_one_model(kubectl: Kubectl, boards: Boards) -> None:
+    boards.tell("partitioned", devices=resource_slice(gpus=2, partition2=2))
+    boards.tell("whole", devices=resource_slice(gpus=2, product="NVIDIA A100-SXM4-80GB"))
+    asked = {"count": 2, "nvlink": "required"}
+    kubectl.apply(model(gpu=asked, replicas=2, suspend=True))  # no pod before the operator knows both
+    eventually(lambda: "; or " in placement(kubectl).get("reason", ""), SOON)
+    kubectl.apply(model(gpu=asked, replicas=2))
+    eventually(lambda: devices(kubectl) == [["gpu-0", "gpu-1"], ["gpu-0", "gpu-1"]], SOON)
+    eventually(lambda: condition(kubectl, "TopologySatisfied")[:2] == ("True", "Satisfied"), SOON)
+    shown = gpu_map.read(Connection.open())  # what `kubectl controllable gpus` shows
+    (row,) = (row for row in shown["models"] if row["namespace"] == kubectl.namespace)
+    assert [(replica["gpus"], replica["linked"]) for replica in row["replicas"]] == [
+        (["gpu-0", "gpu-1"], True),
+        (["gpu-0", "gpu-1"], True),
+    ]
 
 
 def test_preferred_tells_which_replica_goes_without(kubectl: Kubectl, boards: Boards) -> None:

@@ -43,6 +43,31 @@ def test_the_administrators_attribute_comes_before_nvidias() -> None:
     assert plan(Ask(3, "required"), gpus, "example.com/island").attribute == "example.com/island"
 
 
+def test_everything_that_connects_as_many_will_do_whoever_asks_for_one_alone_waits_for_it() -> None:
+    island = resource_slice("node-2", product="NVIDIA A100 80GB PCIe", island=2)
+    gpus = cluster(BOARD, island, resource_slice("node-3"), attribute="example.com/island")
+    placement = plan(PAIR, gpus, "example.com/island")
+    assert (placement.attribute, placement.also) == ("example.com/island", ("gpu.nvidia.com/partition2", ""))
+    assert [(way.level, way.attribute) for way in placement.ways] == [
+        ("NVLinkPartition", "example.com/island"),
+        ("NVLinkPartition", "gpu.nvidia.com/partition2"),
+        ("NVSwitchNode", ""),
+    ]
+    assert placement.reason.endswith("partition2; or on nodes of the DRA driver NVSwitch connects all GPUs")
+    assert plan(Ask(4, "required"), gpus, "example.com/island").also == ("",), "no island has four"
+
+
+def test_whole_boards_count_beside_partitioned_ones_of_their_product() -> None:
+    gpus = cluster(BOARD, resource_slice("node-2"))
+    assert [(item.total, bool(item.groups)) for item in gpus.devices] == [(8, False), (8, True)]
+    assert told(plan(Ask(3, "required"), gpus)) == ("DRA", "NVSwitchNode", None), "no partition has three"
+
+
+def test_a_claim_and_a_limit_are_not_asked_for_at_once() -> None:
+    placement = plan(PAIR, cluster(BOARD, nodes=[gpu_node("node-2")]))
+    assert (placement.mechanism, placement.also) == ("DRA", ())
+
+
 def test_without_the_dra_api_the_labels_are_gone_by() -> None:
     gpus = cluster(nodes=[gpu_node()], classes=())
     assert told(plan(PAIR, gpus)) == ("DevicePlugin", "NVSwitchNode", None)

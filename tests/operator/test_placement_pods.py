@@ -22,6 +22,8 @@ MakeModel = Callable[..., ControllableModel]
 BOARD = resource_slice(partition2=2)
 BY_DRA = inventory([], [BOARD], [DEVICE_CLASS])
 BY_LABELS = inventory([gpu_node()])
+SWITCHED = resource_slice("node-2", product="NVIDIA A100-SXM4-80GB")
+BY_BOTH = inventory([], [BOARD, SWITCHED], [DEVICE_CLASS])
 PAIR = {"count": 2, "nvlink": "required"}
 CUBE = {"count": 2, "nvlink": "preferred"}
 
@@ -91,6 +93,30 @@ def test_any_gpus_are_not_part_of_a_partition(children: Any) -> None:
     assert only.startswith('!("partition2" in ')
     single = children(count=1, nvlink="none")["ResourceClaimTemplate"]["spec"]["spec"]["devices"]
     assert single["requests"][0]["exactly"]["selectors"] == []
+
+
+def test_several_ways_to_nvlink_are_alternatives_each_with_its_own_constraint(children: Any) -> None:
+    for gpu, others in ((PAIR, []), (CUBE, ["any"])):
+        devices = children(BY_BOTH, **gpu)["ResourceClaimTemplate"]["spec"]["spec"]["devices"]
+        first = devices["requests"][0]["firstAvailable"]
+        assert [item["name"] for item in first] == ["linked", "linked-2", *others]
+        assert devices["constraints"] == [
+            {"requests": ["gpus/linked"], "matchAttribute": "gpu.nvidia.com/partition2"}
+        ]
+        assert [len(item["selectors"]) for item in first][:2] == [0, 2], (
+            "boards with NVSwitch have no attribute"
+        )
+
+
+def test_a_single_gpu_had_rather_be_where_it_takes_nothing_from_nvlink(children: Any) -> None:
+    for gpus in (BY_DRA, BY_LABELS):
+        (wish,) = pod(children(gpus, count=1))["affinity"]["nodeAffinity"].values()
+        product, clique = wish[0]["preference"]["matchExpressions"]
+        assert product["operator"] == "NotIn"
+        assert {"NVIDIA-H100-80GB-HBM3", "H100-80GB-HBM3"} <= set(product["values"])
+        assert clique == {"key": "nvidia.com/gpu.clique", "operator": "DoesNotExist"}
+    named = pod(children(BY_DRA, count=1, product="H100-80GB-HBM3"))
+    assert "affinity" not in named, "who asks for a product has no choice of nodes"
 
 
 def test_product_memory_and_architecture_are_selectors_that_look_before_they_ask(children: Any) -> None:
@@ -210,6 +236,19 @@ def test_pods_that_serve_keep_their_plan_while_the_driver_is_away(make_model: Ma
     kept.check()
 
 
+def test_another_way_to_nvlink_restarts_no_pod_that_serves(make_model: MakeModel) -> None:
+    model = make_model(gpu=PAIR)
+    before = placed(model, BY_DRA).placement
+    assert placed(model, BY_BOTH, before=[before], serving=True).placement.to_json() == before.to_json()
+    assert placed(model, BY_BOTH, before=[before], serving=False).placement.also == ("",)
+
+
+def test_a_plan_with_one_way_stands_on_pods_as_it_did_before_there_were_several(
+    make_model: MakeModel,
+) -> None:
+    assert "also" not in placed(make_model(gpu=PAIR), BY_DRA).placement.to_json()
+
+
 def test_without_a_pod_that_serves_the_plan_is_made_anew(make_model: MakeModel) -> None:
     model = make_model(gpu=PAIR)
     before = placed(model, BY_DRA).placement
@@ -257,6 +296,17 @@ def test_a_claim_whose_gpus_share_the_attribute_is_linked(make_model: MakeModel)
     found = placed(make_model(gpu=CUBE), BY_DRA).placement
     claims = [claim("b", ["gpu-1", "gpu-2"], request="gpus/any"), claim("a", ["gpu-2", "gpu-3"])]
     assert by_claims(found, claims, [BOARD]) == [Allocated("a", 2, True), Allocated("b", 2, False)]
+
+
+def test_a_claim_is_linked_by_any_of_the_ways(make_model: MakeModel) -> None:
+    found = placed(make_model(gpu=PAIR), BY_BOTH).placement
+    claims = [
+        claim("a", ["gpu-2", "gpu-3"], request="gpus/linked"),
+        claim("b", ["gpu-1", "gpu-6"], node="node-2", request="gpus/linked-2"),
+        claim("c", ["gpu-1", "gpu-2"], request="gpus/any"),
+    ]
+    linked = [replica.linked for replica in by_claims(found, claims, [BOARD, SWITCHED])]
+    assert linked == [True, True, False]
 
 
 @pytest.mark.parametrize(

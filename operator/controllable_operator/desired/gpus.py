@@ -9,7 +9,7 @@ from controllable_operator.kinds import CLAIM_TEMPLATE
 from controllable_operator.placement.ask import Ask
 from controllable_operator.placement.groups import DEVICE_CLASS, RESOURCE
 from controllable_operator.placement.plan import Placement
-from controllable_operator.placement.selectors import device_selectors, node_terms
+from controllable_operator.placement.selectors import device_selectors, node_terms, sparing
 
 Manifest = dict[str, Any]
 
@@ -38,23 +38,41 @@ def planned(template: Manifest) -> Placement | None:
 
 
 def device_claim(ask: Ask, placement: Placement) -> Manifest:
-    """`devices` of a ResourceClaim."""
+    """`devices` of a ResourceClaim: what is planned, or the first of several ways that a node has."""
+    ways = placement.ways
+    names = [LINKED if number == 1 else f"{LINKED}-{number}" for number in range(1, len(ways) + 1)]
     if placement.fallback:
-        others = Placement("DRA", "Node", placement.gpus)
-        first = [
-            {"name": LINKED} | _request(ask, placement),
-            {"name": OTHERS} | _request(ask, others),
-        ]
-        request: Manifest = {"name": REQUEST, "firstAvailable": first}
+        ways, names = [*ways, Placement("DRA", "Node", placement.gpus)], [*names, OTHERS]
+    if len(ways) == 1:
+        request: Manifest = {"name": REQUEST, "exactly": _request(ask, placement)}
+        full = {REQUEST: placement}
     else:
-        request = {"name": REQUEST, "exactly": _request(ask, placement)}
-    if not placement.attribute:
-        return {"requests": [request]}
-    of = f"{REQUEST}/{LINKED}" if placement.fallback else REQUEST
-    return {
-        "requests": [request],
-        "constraints": [{"requests": [of], "matchAttribute": placement.attribute}],
-    }
+        first = [{"name": name} | _request(ask, way) for name, way in zip(names, ways, strict=True)]
+        request = {"name": REQUEST, "firstAvailable": first}
+        full = {f"{REQUEST}/{name}": way for name, way in zip(names, ways, strict=True)}
+    constraints = [
+        {"requests": [name], "matchAttribute": way.attribute} for name, way in full.items() if way.attribute
+    ]
+    return {"requests": [request]} | ({"constraints": constraints} if constraints else {})
+
+
+def node_affinity(ask: Ask, placement: Placement) -> Manifest:
+    """Which nodes will do, unless a claim tells that; and which ones had better be taken."""
+    affinity: Manifest = {}
+    wishes = [sparing()] if ask.count == 1 and not ask.product else []
+    if placement.mechanism != "DRA":
+        must = Placement("DevicePlugin", "Node", placement.gpus) if placement.fallback else placement
+        if terms := node_terms(ask, must):
+            affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
+                "nodeSelectorTerms": [{"matchExpressions": term} for term in terms]
+            }
+        if placement.fallback:
+            wishes = node_terms(ask, placement)
+    if wishes:
+        affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
+            {"weight": 100, "preference": {"matchExpressions": term}} for term in wishes
+        ]
+    return affinity
 
 
 def claim_templates(model: ControllableModel, templates: list[Manifest]) -> list[Manifest]:
@@ -95,8 +113,8 @@ def with_gpus(
         added: Manifest = {"claims": [{"name": _CLAIM_NAME}]}
     else:
         added = {"limits": {RESOURCE: placement.gpus}}
-        if affinity := _affinity(ask, placement):
-            result["affinity"] = {"nodeAffinity": affinity}
+    if affinity := node_affinity(ask, placement):
+        result["affinity"] = {"nodeAffinity": affinity}
     if placement.mechanism == "ComputeDomain":
         result["resourceClaims"] = [{"name": _CHANNEL, "resourceClaimTemplateName": channel_name(model)}]
         added["claims"] = [{"name": _CHANNEL}]
@@ -121,20 +139,6 @@ def _request(ask: Ask, placement: Placement) -> Manifest:
         "count": placement.gpus,
         "selectors": selectors,
     }
-
-
-def _affinity(ask: Ask, placement: Placement) -> Manifest:
-    must = Placement("DevicePlugin", "Node", placement.gpus) if placement.fallback else placement
-    affinity: Manifest = {}
-    if terms := node_terms(ask, must):
-        affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
-            "nodeSelectorTerms": [{"matchExpressions": term} for term in terms]
-        }
-    if placement.fallback:
-        affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
-            {"weight": 100, "preference": {"matchExpressions": term}} for term in node_terms(ask, placement)
-        ]
-    return affinity
 
 
 def _template_name(model: ControllableModel, claim: str) -> str:

@@ -73,10 +73,18 @@ def _linked(
     devices = [device for device in found if device is not None]
     if len(devices) < len(found):
         return None
-    if placement.attribute:
-        values = {str(device.get(placement.attribute)) for device in devices}
-        # An attribute that none of them has is no group.
-        return len(values) == 1 and values != {"None"}
+    return any(
+        _grouped(way.attribute, devices) if way.attribute else _switched(devices) for way in placement.ways
+    )
+
+
+def _grouped(attribute: str, devices: list[Mapping[str, Any]]) -> bool:
+    values = {str(device.get(attribute)) for device in devices}
+    # An attribute that none of them has is no group.
+    return len(values) == 1 and values != {"None"}
+
+
+def _switched(devices: list[Mapping[str, Any]]) -> bool:
     return all(
         is_switched(str(device.get(_PRODUCT_NAME, ""))) and device.keys().isdisjoint(PARTITIONS.values())
         for device in devices

@@ -1,6 +1,6 @@
 """How a replica's GPUs are asked for: what the planner decides, and what stands on the pods."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Mechanism = Literal["DRA", "DevicePlugin", "ComputeDomain"]
@@ -31,7 +31,8 @@ class Placement:
     """A plan for every replica of a model.
 
     mechanism: who chooses the GPUs. level: what connects them, if the plan comes true. attribute: the one
-    that all of them share, for DRA. asked: what it was planned for. fallback: whether any GPUs will do where
+    that all of them share, for DRA. also: other attributes that will do as well, "" for whole boards with
+    NVSwitch. asked: what it was planned for. fallback: whether any GPUs will do where
     those can't be had. reason: why this plan, for people. obstacle: why it must not be carried out.
     """
 
@@ -39,6 +40,7 @@ class Placement:
     level: Level
     gpus: int
     attribute: str = ""
+    also: tuple[str, ...] = ()
     asked: str = ""
     fallback: bool = False
     reason: str = ""
@@ -50,15 +52,27 @@ class Placement:
         return self.level in NVLINK_LEVELS
 
     @property
+    def ways(self) -> list["Placement"]:
+        """The plans that it consists of, the best first: any of them will do."""
+        one = replace(self, also=(), fallback=False)
+        others = [
+            replace(one, level="NVLinkPartition" if name else "NVSwitchNode", attribute=name)
+            for name in self.also
+        ]
+        return [one, *others]
+
+    @property
     def rank(self) -> int:
         """0 is the best."""
         return len(_LEVELS) if self.obstacle else _LEVELS.index(self.level)
 
     def to_json(self) -> dict[str, Any]:
         """What stands on the pods; `of_json` reads it."""
-        return {key: value for key, value in asdict(self).items() if key not in {"reason", "obstacle"}}
+        found = {key: value for key, value in asdict(self).items() if key not in {"reason", "obstacle"}}
+        # as it stands on pods of earlier versions, so that what they claim is the same
+        return found if self.also else {key: value for key, value in found.items() if key != "also"}
 
     @classmethod
     def of_json(cls, document: dict[str, Any]) -> "Placement":
         """The plan that pods were made by."""
-        return cls(**document)
+        return cls(**document | {"also": tuple(document.get("also", ()))})

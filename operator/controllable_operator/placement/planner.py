@@ -31,7 +31,7 @@ def _strongest(ask: Ask, gpus: Gpus, attribute: str) -> Placement:
     if ask.nvlink == "none":
         return _any(ask, devices, nodes, _unmet(ask, gpus))
     whole = [item for item in nodes if not item.shared]
-    linked = next(_linked(ask, devices, whole, attribute), None)
+    linked = _any_of(list(_linked(ask, devices, whole, attribute)))
     if ask.nvlink == "required":
         return linked or _impossible(ask, gpus, devices, whole, attribute)
     return linked or _near(ask, devices) or _any(ask, devices, whole, _unmet(ask, gpus))
@@ -50,6 +50,16 @@ def _linked(ask: Ask, devices: list[Devices], nodes: list[Nodes], attribute: str
     if _most(item for item in nodes if item.switched) >= ask.count:
         reason = "node labels tell of nodes on which NVSwitch connects all GPUs"
         yield Placement("DevicePlugin", "NVSwitchNode", ask.count, fallback=fallback, reason=reason)
+
+
+def _any_of(plans: list[Placement]) -> Placement | None:
+    """The best of them, and with it all that the same mechanism has: who asks for one alone waits while the
+    others are free."""
+    if not plans or plans[0].mechanism != "DRA":
+        return plans[0] if plans else None
+    best, *others = (item for item in plans if item.mechanism == "DRA")
+    reason = "; or ".join(item.reason for item in (best, *others))
+    return replace(best, also=tuple(item.attribute for item in others), reason=reason)
 
 
 def _near(ask: Ask, devices: list[Devices]) -> Placement | None:

@@ -63,6 +63,14 @@ def node_terms(ask: Ask, placement: Placement) -> list[Term]:
     return [term for term in terms if term]
 
 
+def sparing() -> Term:
+    """Nodes where a single GPU takes nothing from those who need NVLink, as far as labels tell."""
+    return [
+        {"key": _PRODUCT, "operator": "NotIn", "values": _spelt(switched_products())},
+        {"key": _CLIQUE, "operator": "DoesNotExist"},
+    ]
+
+
 def _switched(ask: Ask) -> Term:
     clique = {"key": CLIQUE, "operator": "Exists"}
     known = {bare(product) for product in switched_products()}
