@@ -11,14 +11,13 @@ cluster needs; KWOK is built at the first time.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from benchmarks.operator import fleet
-from dev.cluster import build, kwok, lifecycle
-from dev.cluster.paths import REPOSITORY, ClusterPaths
+from dev.cluster import alone, kwok
+from dev.cluster.paths import REPOSITORY
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -34,41 +33,27 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write (%(default)s)")
     parser.add_argument("--notes", default="", help="a sentence about the machine for the results")
     arguments = parser.parse_args()
-    if "BENCHMARK_LOGS" in os.environ:
-        measure(arguments)
+    if logs := alone.logs():
+        measure(arguments, logs)
     else:
-        with_cluster(sys.argv[1:])
+        alone.run_inside("fleet", "benchmarks.operator", sys.argv[1:])
 
 
 def say(text: str) -> None:
     print(text, flush=True)
 
 
-def with_cluster(arguments: list[str]) -> None:
-    """Run this program again, inside a cluster that is only there for it."""
-    build.build(kwok.MODULE, lambda *_: None)
-    name = os.environ.setdefault("CLUSTER_NAME", "fleet")
-    subprocess.run([sys.executable, "-m", "dev.cluster", "up"], check=True, cwd=REPOSITORY)
-    try:
-        paths = ClusterPaths.of(name)
-        line, environment = lifecycle.inside(paths, [sys.executable, "-m", "benchmarks.operator", *arguments])
-        subprocess.run(line, env=environment | {"BENCHMARK_LOGS": str(paths.logs)}, check=True)
-    finally:
-        subprocess.run([sys.executable, "-m", "dev.cluster", "down"], check=True, cwd=REPOSITORY)
-
-
-def measure(arguments: argparse.Namespace) -> None:
+def measure(arguments: argparse.Namespace, logs: Path) -> None:
     # what only the inner process needs, and the outer one can do without
     from benchmarks.operator.report import report
     from benchmarks.operator.scenario import run
 
-    logs = Path(os.environ["BENCHMARK_LOGS"])
     for command in (
         ["apply", "--server-side", f"--filename={REPOSITORY / 'crds'}"],
         ["wait", "--for=condition=Established", f"crd/{fleet.PLURAL}.{fleet.GROUP}"],
     ):
         subprocess.run(["kubectl", *command], check=True, stdout=subprocess.DEVNULL)
-    with fleet.without_policy_enforcer(), fleet.pretended_nodes(logs):
+    with kwok.without_policy_enforcer(), fleet.pretended_nodes(logs):
         runs = []
         for size in arguments.sizes:
             some = fleet.Fleet(size, arguments.namespaces)

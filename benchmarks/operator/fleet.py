@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import kubernetes
-import psutil
 
+from benchmarks.at_once import at_once
 from dev.cluster import kwok
 
 GROUP, VERSION, PLURAL = "serving.controllable.dev", "v1alpha1", "controllablemodels"
 NODES = 4
-T = TypeVar("T")
-
-
-def at_once(call: Callable[[T], object], items: list[T], threads: int = 8) -> None:
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(call, items))
 
 
 class Fleet:
@@ -90,20 +82,6 @@ class Fleet:
             "spec": {"model": {"uri": "image:///models/nano"}},
         }
         self.custom.create_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, body)
-
-
-@contextmanager
-def without_policy_enforcer() -> Iterator[None]:
-    """The local cluster's own stand-in for a CNI reads all pods every second; no pod of KWOK's needs it."""
-    commands = {process: " ".join(process.cmdline()) for process in psutil.process_iter()}
-    enforcers = [process for process, command in commands.items() if "dev.cluster.netpol" in command]
-    for process in enforcers:
-        process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in enforcers:
-            process.send_signal(signal.SIGCONT)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from controllable_operator.placement import Gpus, Placement, plan
 from controllable_operator.placement.ask import Ask
 
 from dev.gpus.fleet import FleetNode
-from dev.gpus.topologies import BRIDGE, Topology, linked
+from dev.gpus.topologies import BRIDGE, DRIVER, Topology, linked
 
 Manifest = dict[str, Any]
 Device = tuple[str, int]  # node and number
@@ -58,7 +58,8 @@ class Way:
 
 def naive(ask: Ask, gpus: Gpus) -> Manifest:
     """So many GPUs, whatever they are."""
-    return device_claim(Ask(ask.count), Placement("DRA", "Node", ask.count))
+    exactly = {"deviceClassName": DRIVER, "allocationMode": "ExactCount", "count": ask.count}
+    return {"requests": [{"name": "gpus", "exactly": exactly}]}
 
 
 def strongest(ask: Ask, gpus: Gpus) -> Manifest:

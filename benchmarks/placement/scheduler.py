@@ -10,19 +10,18 @@ without an intent, and as plain nvidia.com/gpu. Writes benchmarks/placement/SCHE
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import kubernetes
 from controllable_operator.placement import Gpus, inventory
 from kubernetes import client
 
+from benchmarks.at_once import at_once, wait_until
+from benchmarks.placement.mirror import Mirror
 from benchmarks.placement.replicas import (
     NAMESPACE,
     Replica,
@@ -32,15 +31,13 @@ from benchmarks.placement.replicas import (
     pod,
 )
 from benchmarks.placement.report import Pass, report
-from dev.cluster import build, kwok, lifecycle
-from dev.cluster.paths import REPOSITORY, ClusterPaths
+from dev.cluster import alone, kwok
 from dev.gpus import fleet
 from dev.gpus.topologies import BRIDGE, DEVICE_CLASS, TOPOLOGIES
 
 RESULTS = Path(__file__).with_name("SCHEDULER.md")
 MIXED = ("hgx-a100", "partitions", "bridge-pairs", "pcie")
 STILL = 15.0  # seconds without a newly scheduled pod, after which the rest counts as waiting
-T = TypeVar("T")
 
 
 def main() -> None:
@@ -52,37 +49,26 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of nodes and intents (%(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write (%(default)s)")
     arguments = parser.parse_args()
-    if "BENCHMARK_LOGS" in os.environ:
-        measure(arguments)
+    if logs := alone.logs():
+        measure(arguments, logs)
     else:
-        with_cluster(sys.argv[1:])
+        alone.run_inside("placement", "benchmarks.placement.scheduler", sys.argv[1:])
 
 
-def with_cluster(arguments: list[str]) -> None:
-    """Run this program again, inside a cluster that is only there for it."""
-    build.build(kwok.MODULE, lambda *_: None)
-    paths = ClusterPaths.of(os.environ.setdefault("CLUSTER_NAME", "placement"))
-    subprocess.run([sys.executable, "-m", "dev.cluster", "up"], check=True, cwd=REPOSITORY)
-    try:
-        again = [sys.executable, "-m", "benchmarks.placement.scheduler", *arguments]
-        line, environment = lifecycle.inside(paths, again)
-        subprocess.run(line, env=environment | {"BENCHMARK_LOGS": str(paths.logs)}, check=True)
-    finally:
-        subprocess.run([sys.executable, "-m", "dev.cluster", "down"], check=True, cwd=REPOSITORY)
-
-
-def measure(arguments: argparse.Namespace) -> None:
+def measure(arguments: argparse.Namespace, logs: Path) -> None:
     kubernetes.config.load_kube_config()
     nodes = fleet.draw(arguments.nodes, MIXED, arguments.seed)
     gpus = inventory([], [node.slice() for node in nodes], [DEVICE_CLASS], BRIDGE)
     topologies = [TOPOLOGIES[name] for name in MIXED]
     replicas, refused = draw(arguments.replicas, topologies, gpus, arguments.seed)
-    with kwok.running(Path(os.environ["BENCHMARK_LOGS"])):
+    without = [item.without_intent() for item in replicas]
+    with kwok.running(logs), kwok.without_policy_enforcer():
         create_fleet(nodes)
+        mirror = Mirror()
         passes = [
-            by_claims("claims with the intent", replicas, replicas, gpus, nodes),
-            by_claims("claims without", [item.without_intent() for item in replicas], replicas, gpus, nodes),
-            by_resource("plain nvidia.com/gpu", replicas),
+            by_claims("claims with the intent", mirror, replicas, replicas, gpus, nodes),
+            by_claims("claims without", mirror, without, replicas, gpus, nodes),
+            by_resource("plain nvidia.com/gpu", mirror, replicas),
         ]
     arguments.results.write_text(report(passes, replicas, refused, arguments.nodes, arguments.seed, MIXED))
     print(arguments.results.read_text(), flush=True)
@@ -95,12 +81,17 @@ def create_fleet(nodes: list[fleet.FleetNode]) -> None:
     resources.create_device_class(DEVICE_CLASS)
     at_once(lambda node: core.create_node(node.manifest()), nodes)
     at_once(lambda node: resources.create_resource_slice(node.slice()), nodes)
-    wait_until(lambda: sum(map(_is_ready, core.list_node().items)) > len(nodes))
+    wait_until(lambda: sum(map(kwok.is_ready, core.list_node().items)) > len(nodes))
     wait_until(lambda: bool(core.list_namespaced_service_account(NAMESPACE).items))
 
 
 def by_claims(
-    name: str, asking: list[Replica], meant: list[Replica], gpus: Gpus, nodes: list[fleet.FleetNode]
+    name: str,
+    mirror: Mirror,
+    asking: list[Replica],
+    meant: list[Replica],
+    gpus: Gpus,
+    nodes: list[fleet.FleetNode],
 ) -> Pass:
     """Schedule `asking`, and judge what they got by what was `meant`."""
     resources = client.ResourceV1Api()
@@ -110,34 +101,39 @@ def by_claims(
         ),
         asking,
     )
-    scheduled, seconds = schedule([pod(item, by_claim=True) for item in asking])
+    scheduled, seconds = schedule(mirror, [pod(item, by_claim=True) for item in asking])
     claims = resources.list_namespaced_resource_claim(NAMESPACE).items
     plain = [resources.api_client.sanitize_for_serialization(item) for item in claims]
     found = outcome(meant, plain, nodes)
     clean()
     resources.delete_collection_namespaced_resource_claim_template(NAMESPACE)
-    return Pass(name, scheduled, seconds, found)
+    return told(Pass(name, scheduled, seconds, found))
 
 
-def by_resource(name: str, replicas: list[Replica]) -> Pass:
-    scheduled, seconds = schedule([pod(item, by_claim=False) for item in replicas])
+def by_resource(name: str, mirror: Mirror, replicas: list[Replica]) -> Pass:
+    scheduled, seconds = schedule(mirror, [pod(item, by_claim=False) for item in replicas])
     clean()
-    return Pass(name, scheduled, seconds, None)
+    return told(Pass(name, scheduled, seconds, None))
 
 
-def schedule(pods: list[dict[str, Any]]) -> tuple[int, float]:
+def told(found: Pass) -> Pass:
+    print(f"{found.name}: {found.scheduled} pods in {found.seconds:.0f} s", flush=True)
+    return found
+
+
+def schedule(mirror: Mirror, pods: list[dict[str, Any]]) -> tuple[int, float]:
     """Create pods and wait for the scheduler: how many got a node, and the seconds until the last did."""
     core = client.CoreV1Api()
+    wait_until(lambda: mirror.scheduled() == 0)  # those of an earlier pass are forgotten
     started = time.monotonic()
     with ThreadPoolExecutor(1) as creator:
         creating = creator.submit(at_once, lambda item: core.create_namespaced_pod(NAMESPACE, item), pods)
         scheduled, last = 0, started
         while scheduled < len(pods) and (not creating.done() or time.monotonic() - last < STILL):
-            items = core.list_namespaced_pod(NAMESPACE).items
-            now = sum(1 for item in items if item.spec.node_name)
+            now = mirror.scheduled()
             if now > scheduled:
                 scheduled, last = now, time.monotonic()
-            time.sleep(0.2)
+            time.sleep(0.1)
         creating.result()
     return scheduled, last - started
 
@@ -148,23 +144,6 @@ def clean() -> None:
     core.delete_collection_namespaced_pod(NAMESPACE, grace_period_seconds=0)
     wait_until(lambda: not core.list_namespaced_pod(NAMESPACE).items)
     wait_until(lambda: not resources.list_namespaced_resource_claim(NAMESPACE).items)
-
-
-def at_once(call: Callable[[T], object], items: Iterable[T], threads: int = 8) -> None:
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(call, items))
-
-
-def wait_until(holds: Callable[[], bool], limit: float = 300) -> None:
-    deadline = time.monotonic() + limit
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {limit:.0f} s")
-        time.sleep(0.5)
-
-
-def _is_ready(node: Any) -> bool:
-    return any(item.type == "Ready" and item.status == "True" for item in node.status.conditions or [])
 
 
 if __name__ == "__main__":

@@ -154,6 +154,20 @@ def files(paths: ClusterPaths, cgroup: str, cni_plugins: Path) -> dict[str, str]
     }
 
 
+# For pods that name it: the fullest node that has room is the best one.
+PACKING: Mapping[str, Any] = {
+    "schedulerName": "packing",
+    "pluginConfig": [
+        {
+            "name": "NodeResourcesFit",
+            "args": {
+                "scoringStrategy": {"type": "MostAllocated", "resources": [{"name": "cpu", "weight": 1}]}
+            },
+        }
+    ],
+}
+
+
 def scheduler_config(paths: ClusterPaths) -> dict[str, Any]:
     return {
         "apiVersion": "kubescheduler.config.k8s.io/v1",
@@ -164,6 +178,7 @@ def scheduler_config(paths: ClusterPaths) -> dict[str, Any]:
             "burst": 1000,
         },
         "leaderElection": {"leaderElect": False},
+        "profiles": [{"schedulerName": "default-scheduler"}, PACKING],
     }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from dev.cluster import build
@@ -28,6 +30,11 @@ def node(name: str, labels: dict[str, str], resources: dict[str, str]) -> dict[s
     return {"metadata": metadata, "status": {"capacity": capacity, "allocatable": capacity}}
 
 
+def is_ready(node: Any) -> bool:
+    """Whether a V1Node may have pods."""
+    return any(item.type == "Ready" and item.status == "True" for item in node.status.conditions or [])
+
+
 @contextmanager
 def running(logs: Path) -> Iterator[None]:
     """Someone to make such nodes ready, and their pods run."""
@@ -44,6 +51,20 @@ def running(logs: Path) -> Iterator[None]:
     finally:
         kwok.terminate()
         kwok.wait(10)
+
+
+@contextmanager
+def without_policy_enforcer() -> Iterator[None]:
+    """The local cluster's own stand-in for a CNI reads all pods every second; no pod of KWOK's needs it."""
+    commands = {process: " ".join(process.cmdline()) for process in psutil.process_iter()}
+    enforcers = [process for process, command in commands.items() if "dev.cluster.netpol" in command]
+    for process in enforcers:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in enforcers:
+            process.send_signal(signal.SIGCONT)
 
 
 def _stages() -> list[Path]:

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from controllable_operator.placement import Gpus, inventory
 from controllable_operator.placement.ask import Ask
 
+from benchmarks.placement.arrivals import Arrival, Book, Tally, asks, emitted, naive, strongest
 from benchmarks.placement.replicas import Replica, outcome
 from dev.gpus import fleet
-from dev.gpus.topologies import TOPOLOGIES
+from dev.gpus.topologies import BRIDGE, DEVICE_CLASS, TOPOLOGIES
 
 PAIR = Replica("replica-0", Ask(2, "required"))
 NODES = [fleet.FleetNode(name, TOPOLOGIES["bridge-pairs"], 0) for name in ("node-1", "node-2")]
@@ -63,3 +65,72 @@ def test_nodes_of_one_topology_are_counted_through() -> None:
     cliques = [node.manifest()["metadata"]["labels"].get("nvidia.com/gpu.clique") for node in nodes]
     sizes = sorted(cliques.count(clique) for clique in set(cliques) - {None})
     assert sizes == [2, 18]
+
+
+# --- replicas that come and go ------------------------------------------------------------------------------
+
+MIXED = ("hgx-a100", "partitions", "bridge-pairs", "pcie")
+
+
+def book(name: str, *taken: int) -> Book:
+    """One node of a topology, on which these GPUs are taken."""
+    return Book({"node-1": TOPOLOGIES[name]}, {"somebody": [("node-1", gpu) for gpu in taken]})
+
+
+def gpus() -> Gpus:
+    nodes = fleet.draw(len(MIXED), MIXED, seed=0)
+    return inventory([], [node.slice() for node in nodes], [DEVICE_CLASS], BRIDGE)
+
+
+@pytest.mark.parametrize(
+    ("found", "ask", "enough", "connected"),
+    [
+        (book("bridge-pairs"), Ask(2, "required"), True, True),
+        (book("bridge-pairs", 0, 2, 4, 6), Ask(2, "required"), True, False),
+        (book("bridge-pairs", 0, 1, 2, 3, 4, 5, 6), Ask(2, "required"), False, False),
+        (book("bridge-pairs"), Ask(4, "required"), False, False),
+        (book("pcie"), Ask(2, "required"), False, False),
+        (book("hgx-a100", 0, 2, 4, 6), Ask(4, "required"), True, True),
+        (book("partitions", 0, 4), Ask(4, "required"), True, False),
+        (book("partitions", 0), Ask(4, "required"), True, True),
+        (book("partitions"), Ask(3, "required"), False, False),
+        (book("pcie", 0), Ask(1, product="NVIDIA-L40S"), True, True),
+        (book("pcie", 0), Ask(1, product="NVIDIA-A100-SXM4-80GB"), False, False),
+    ],
+)
+def test_free_gpus_are_enough_or_even_connected(found: Book, ask: Ask, enough: bool, connected: bool) -> None:
+    assert (found.enough(ask), found.connected(ask)) == (enough, connected)
+
+
+def test_a_book_knows_its_load() -> None:
+    assert book("pcie", 1, 2).load == 0.25
+
+
+def test_ways_of_asking_differ_in_what_they_say_of_nvlink() -> None:
+    pair = Ask(2, "required", "NVIDIA-A100-80GB-PCIe")
+    assert naive(pair, gpus()) == naive(Ask(2), gpus())
+    assert len(strongest(Ask(2, "required"), gpus())["constraints"]) == 1
+    assert len(emitted(Ask(2, "required"), gpus())["requests"][0]["firstAvailable"]) == 3
+    assert emitted(pair, gpus()) == strongest(pair, gpus()), "a product that is connected in one way"
+
+
+def test_who_waits_is_told_by_what_was_free() -> None:
+    pair = Ask(2, "required")
+    arrivals = [
+        Arrival(pair, enough=True, connected=True, got=False, split=False),
+        Arrival(pair, enough=True, connected=False, got=False, split=False),
+        Arrival(pair, enough=False, connected=False, got=False, split=False),
+        Arrival(pair, enough=True, connected=True, got=True, split=True),
+        Arrival(Ask(1), enough=True, connected=True, got=False, split=False),
+    ]
+    assert Tally.of(arrivals, "required") == Tally(4, 0.5, 0.25, 0.25, 0.25)
+
+
+def test_the_same_seed_draws_the_same_stream() -> None:
+    topologies = [TOPOLOGIES[name] for name in MIXED]
+
+    def drawn(seed: int) -> list[Ask]:
+        stream = asks(topologies, gpus(), seed)
+        return [next(stream) for _ in range(40)]
+
+    assert drawn(1) == drawn(1) != drawn(2)

@@ -32,8 +32,8 @@ class Placement:
 
     mechanism: who chooses the GPUs. level: what connects them, if the plan comes true. attribute: the one
     that all of them share, for DRA. also: other attributes that will do as well, "" for whole boards with
-    NVSwitch. asked: what it was planned for. fallback: whether any GPUs will do where
-    those can't be had. reason: why this plan, for people. obstacle: why it must not be carried out.
+    NVSwitch. asked: what it was planned for. fallback: whether any GPUs will do where those can't be had.
+    reason: why this plan, for people. obstacle: why it must not be carried out.
     """
 
     mechanism: Mechanism

@@ -67,7 +67,7 @@ def sparing() -> Term:
     """Nodes where a single GPU takes nothing from those who need NVLink, as far as labels tell."""
     return [
         {"key": _PRODUCT, "operator": "NotIn", "values": _spelt(switched_products())},
-        {"key": _CLIQUE, "operator": "DoesNotExist"},
+        {"key": CLIQUE, "operator": "DoesNotExist"},
     ]
 
 
