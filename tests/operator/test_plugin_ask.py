@@ -57,6 +57,10 @@ def test_options_are_sent_as_the_frontend_takes_them() -> None:
     assert (body["reasoning_effort"], body["seed"], body["controllable"]) == ("none", 0, {"max_paths": 3})
 
 
+def test_an_adapter_is_asked_by_its_name_as_the_models() -> None:
+    assert ask.request("nano", "6*7?", adapter="law")["model"] == "law"
+
+
 def test_thinking_and_answer_are_shown_as_they_come_and_kept_apart() -> None:
     stream = io.StringIO()
     answer = ask.show(ask.chunks(STREAM), Console(file=stream, width=80))

@@ -41,6 +41,7 @@ def request(
     model: str,
     question: str,
     *,
+    adapter: str | None = None,
     effort: str | None = None,
     max_paths: int | None = None,
     max_tokens: int | None = None,
@@ -51,7 +52,7 @@ def request(
     given = {name: value for name, value in control.items() if value is not None}
     options = {"reasoning_effort": effort, "seed": seed, "controllable": given or None}
     return {
-        "model": model,
+        "model": adapter or model,
         "messages": [{"role": "user", "content": question}],
         "stream": True,
         "stream_options": {"include_usage": True},

@@ -88,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     )
     ask.add_argument("name", metavar="NAME", help="of the ControllableModel")
     ask.add_argument("question", metavar="QUESTION")
+    ask.add_argument("--adapter", metavar="NAME", help="one of spec.model.adapters to answer with")
     thinking = ask.add_mutually_exclusive_group()
     thinking.add_argument(
         "--effort", choices=("none", "minimal", "low", "medium", "high"), help="how much thinking it is worth"

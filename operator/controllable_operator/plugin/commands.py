@@ -133,6 +133,7 @@ def ask(options: Options) -> None:
     body = asking.request(
         options.name,
         options.question,
+        adapter=options.adapter,
         effort=options.effort,
         max_paths=options.max_paths,
         max_tokens=options.max_tokens,
