@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from controllable_operator.desired.gpus import device_claim
+from controllable_operator.desired.gpus import REQUEST, device_claim
 from controllable_operator.placement import Gpus, Placement, plan
 from controllable_operator.placement.ask import Ask
-from controllable_operator.placement.selectors import node_terms
+from controllable_operator.placement.selectors import device_selectors, node_terms
 
 from dev.gpus.fleet import FleetNode
 from dev.gpus.topologies import BRIDGE, DRIVER, RESOURCE, Topology, index_of, linked
@@ -52,9 +52,18 @@ def draw(count: int, topologies: Sequence[Topology], gpus: Gpus, seed: int) -> t
 
 
 def claim_template(replica: Replica, gpus: Gpus) -> Manifest:
-    """As the operator writes it."""
-    devices = device_claim(replica.ask, plan(replica.ask, gpus, BRIDGE))
+    """As the operator writes it; without an intent, as anybody would who knows nothing of NVLink."""
+    ask = replica.ask
+    devices = device_claim(ask, plan(ask, gpus, BRIDGE)) if ask.nvlink != "none" else plain_claim(ask)
     return {"metadata": {"name": replica.name}, "spec": {"spec": {"devices": devices}}}
+
+
+def plain_claim(ask: Ask) -> Manifest:
+    """Any GPUs of a node and of the product, also those of which Fabric Manager makes no partition."""
+    selectors = device_selectors(ask, Placement("DRA", "Node", 1))
+    asked = {"deviceClassName": DRIVER, "allocationMode": "ExactCount", "count": ask.count}
+    expressions = [{"cel": {"expression": expression}} for expression in selectors]
+    return {"requests": [{"name": REQUEST, "exactly": asked | {"selectors": expressions}}]}
 
 
 def pod(replica: Replica, *, by_claim: bool) -> Manifest:

@@ -7,9 +7,9 @@ from controllable_operator.placement import Gpus, inventory
 from controllable_operator.placement.ask import Ask
 
 from benchmarks.placement.arrivals import Arrival, Book, Tally, asks, emitted, naive, strongest
-from benchmarks.placement.replicas import Replica, outcome
+from benchmarks.placement.replicas import Replica, claim_template, outcome, plain_claim
 from dev.gpus import fleet
-from dev.gpus.topologies import BRIDGE, DEVICE_CLASS, TOPOLOGIES
+from dev.gpus.topologies import BRIDGE, DEVICE_CLASS, TOPOLOGIES, resource_slice
 
 PAIR = Replica("replica-0", Ask(2, "required"))
 NODES = [fleet.FleetNode(name, TOPOLOGIES["bridge-pairs"], 0) for name in ("node-1", "node-2")]
@@ -52,6 +52,15 @@ def test_who_waits_counts_for_nothing() -> None:
     waiting = {"status": {}}
     found = outcome([PAIR], [waiting], NODES)
     assert (dict(found.placed), dict(found.split), found.double) == ({}, {}, 0)
+
+
+def test_without_an_intent_any_gpus_are_claimed_also_those_of_partitioned_boards() -> None:
+    nodes = [resource_slice(TOPOLOGIES["partitions"], "node-1")]
+    found = inventory([], nodes, [DEVICE_CLASS])
+    with_intent, without = (claim_template(item, found) for item in (PAIR, PAIR.without_intent()))
+    assert with_intent["spec"]["spec"]["devices"]["constraints"]
+    assert without["spec"]["spec"]["devices"] == plain_claim(PAIR.ask)
+    assert plain_claim(PAIR.ask)["requests"][0]["exactly"]["selectors"] == []
 
 
 def test_the_same_seed_draws_the_same_fleet() -> None:
