@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controllable_operator.desired.gpus import device_claim, node_affinity
-from controllable_operator.placement import Gpus, Placement, plan
+from controllable_operator.placement import Gpus, plan
 from controllable_operator.placement.ask import Ask
 
 from dev.gpus.fleet import FleetNode
@@ -46,13 +46,13 @@ def asks(topologies: Iterable[Topology], gpus: Gpus, seed: int) -> Iterator[Ask]
 class Way:
     """How GPUs are asked for.
 
-    devices: of the claim. sparing: whether single GPUs had rather be on nodes that NVSwitch does not connect.
-    packed: whether the fullest node is the best.
+    devices: of the claim. wishes: whether the pod tells which nodes it had rather be on. packed: whether the
+    fullest node is the best.
     """
 
     name: str
     devices: Callable[[Ask, Gpus], Manifest]
-    sparing: bool = False
+    wishes: bool = False
     packed: bool = False
 
 
@@ -76,12 +76,12 @@ WAYS = (
     Way("any GPUs, no intent", naive),
     Way("the strongest way to NVLink", strongest),
     Way("every way to NVLink", emitted),
-    Way("… and single GPUs elsewhere: **the operator**", emitted, sparing=True),
-    Way("… and nodes filled up (MostAllocated)", emitted, sparing=True, packed=True),
+    Way("… with wishes for nodes: **the operator**", emitted, wishes=True),
+    Way("… where nodes are filled up (MostAllocated)", emitted, wishes=True, packed=True),
 )
 
 
-def pod(name: str, ask: Ask, way: Way, tenant: str, template: str) -> Manifest:
+def pod(name: str, ask: Ask, gpus: Gpus, way: Way, tenant: str, template: str) -> Manifest:
     """A replica on nodes of its tenant. Its share of CPU is what MostAllocated sees of it."""
     resources = {"requests": {"cpu": str(8 * ask.count)}, "claims": [{"name": "gpus"}]}
     spec: Manifest = {
@@ -91,7 +91,7 @@ def pod(name: str, ask: Ask, way: Way, tenant: str, template: str) -> Manifest:
         "terminationGracePeriodSeconds": 0,
         "schedulerName": "packing" if way.packed else "default-scheduler",
     }
-    if way.sparing and (affinity := node_affinity(ask, Placement("DRA", "Node", ask.count))):
+    if way.wishes and (affinity := node_affinity(ask, plan(ask, gpus, BRIDGE))):
         spec["affinity"] = {"nodeAffinity": affinity}
     return {"metadata": {"name": name, "labels": {"tenant": tenant}}, "spec": spec}
 

@@ -137,7 +137,7 @@ class Tenant:
 
     def _place(self, mirror: Mirror, name: str, ask: Ask) -> list[Device]:
         """The GPUs that a new replica got; it is gone again if none."""
-        pod = arrivals.pod(name, ask, self.way, self.name, self._template(ask))
+        pod = arrivals.pod(name, ask, self.gpus, self.way, self.name, self._template(ask))
         client.CoreV1Api().create_namespaced_pod(NAMESPACE, pod)
         if not mirror.wait(lambda: bool(mirror.devices(name)) or mirror.refused(name), PATIENCE):
             raise TimeoutError(f"the scheduler says nothing of {name}")

@@ -119,6 +119,16 @@ def test_a_single_gpu_had_rather_be_where_it_takes_nothing_from_nvlink(children:
     assert "affinity" not in named, "who asks for a product has no choice of nodes"
 
 
+def test_preferred_had_rather_be_on_boards_with_nvswitch_as_no_order_of_devices_chooses_the_node(
+    children: Any,
+) -> None:
+    (wishes,) = pod(children(BY_BOTH, **CUBE))["affinity"]["nodeAffinity"].values()
+    products, cliques = [wish["preference"]["matchExpressions"][-1] for wish in wishes]
+    assert "NVIDIA-A100-SXM4-80GB" in products["values"]
+    assert cliques == {"key": "nvidia.com/gpu.clique", "operator": "Exists"}
+    assert "affinity" not in pod(children(BY_BOTH, **PAIR)), "who requires it has a claim that says so"
+
+
 def test_product_memory_and_architecture_are_selectors_that_look_before_they_ask(children: Any) -> None:
     found = children(**PAIR, product="H100-80GB-HBM3", memory="80Gi", architecture="Hopper")
     request = found["ResourceClaimTemplate"]["spec"]["spec"]["devices"]["requests"][0]["exactly"]

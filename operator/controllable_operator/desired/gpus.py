@@ -9,7 +9,7 @@ from controllable_operator.kinds import CLAIM_TEMPLATE
 from controllable_operator.placement.ask import Ask
 from controllable_operator.placement.groups import DEVICE_CLASS, RESOURCE
 from controllable_operator.placement.plan import Placement
-from controllable_operator.placement.selectors import device_selectors, node_terms, sparing
+from controllable_operator.placement.selectors import Term, device_selectors, node_terms, sparing
 
 Manifest = dict[str, Any]
 
@@ -59,20 +59,26 @@ def device_claim(ask: Ask, placement: Placement) -> Manifest:
 def node_affinity(ask: Ask, placement: Placement) -> Manifest:
     """Which nodes will do, unless a claim tells that; and which ones had better be taken."""
     affinity: Manifest = {}
-    wishes = [sparing()] if ask.count == 1 and not ask.product else []
     if placement.mechanism != "DRA":
         must = Placement("DevicePlugin", "Node", placement.gpus) if placement.fallback else placement
         if terms := node_terms(ask, must):
             affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
                 "nodeSelectorTerms": [{"matchExpressions": term} for term in terms]
             }
-        if placement.fallback:
-            wishes = node_terms(ask, placement)
-    if wishes:
+    if wishes := _wishes(ask, placement):
         affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
             {"weight": 100, "preference": {"matchExpressions": term}} for term in wishes
         ]
     return affinity
+
+
+def _wishes(ask: Ask, placement: Placement) -> list[Term]:
+    """The order of a claim's alternatives is one of devices on a node; which node, only labels can tell."""
+    if placement.mechanism == "DRA" and ask.product:
+        return []  # all nodes with the product are alike
+    if placement.fallback and placement.has_nvlink:
+        return node_terms(ask, Placement("DevicePlugin", "NVSwitchNode", placement.gpus))
+    return [sparing()] if ask.count == 1 and not ask.product else []
 
 
 def claim_templates(model: ControllableModel, templates: list[Manifest]) -> list[Manifest]:
