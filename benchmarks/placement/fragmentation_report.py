@@ -38,6 +38,8 @@ preferred: split | a whole group was free | single GPU: waits |
 |---|---|---|---|---|---|---|
 {rows}
 
+Who is refused goes away. Pods here are bare; those of the operator also wish to be on different nodes.
+
 Enough are free: as many as are asked for, together or scattered, on nodes that could connect so many. The \
 column after it tells for which of these replicas, too.
 """

@@ -5,6 +5,7 @@ The runtime image does nothing, so a model is ready here when it is stopped on p
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 from cluster_fixtures import ROOT, Kubectl, eventually
+from gpu_boards import Boards
+from gpu_objects import resource_slice
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator")]
 
@@ -176,6 +179,15 @@ def test_what_the_cluster_offers_is_listed(controllable: Plugin) -> None:
     offered = {row["name"]: row["available"] for row in found["capabilities"]}
     assert offered["ControllableModel"]
     assert not offered["KEDA"]
+
+
+def test_gpus_are_shown_in_every_form(controllable: Plugin, boards: Boards) -> None:
+    boards.tell(devices=resource_slice(partition2=2))
+    text = told(controllable("gpus"))
+    assert re.search(r"^board-\S+ +(\[ · ·\]){4} +NVIDIA H100 80GB HBM3 ", text, re.MULTILINE)
+    assert json.loads(told(controllable("gpus", "--output=json")))["summary"]["free"] == 8
+    assert told(controllable("gpus", "--output=html")).startswith("<!doctype html>")
+    assert told(controllable("gpus", "--output=svg")).startswith("<svg ")
 
 
 def test_a_model_that_does_not_answer_cannot_be_asked(kubectl: Kubectl, controllable: Plugin) -> None:
