@@ -22,24 +22,41 @@ SLICE = f"{NODE}-{DRIVER}"
 SOON, LATER = 30.0, 60.0
 
 
+class Driver:
+    """The driver's process, which may go and come again."""
+
+    def __init__(self, cluster: Kubectl, topology: str, log: Path) -> None:
+        self._cluster, self._topology, self._log = cluster, topology, log
+
+    def start(self) -> None:
+        with self._log.open("wb") as output:
+            command = [sys.executable, "-m", "dev.gpus", "run", f"--topology={self._topology}"]
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=os.environ)
+        eventually(lambda: self._has_ended() or self._cluster.get("resourceslice", SLICE), SOON)
+        assert not self._has_ended(), self._log.read_text()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+    def _has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+
 @contextmanager
-def running_driver(cluster: Kubectl, topology: str, log: Path) -> Iterator[None]:
-    with log.open("wb") as output:
-        command = [sys.executable, "-m", "dev.gpus", "run", f"--topology={topology}"]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=os.environ)
+def running_driver(cluster: Kubectl, topology: str, log: Path) -> Iterator[Driver]:
+    driver = Driver(cluster, topology, log)
     try:
-        eventually(lambda: process.poll() is not None or cluster.get("resourceslice", SLICE), SOON)
-        assert process.poll() is None, log.read_text()
-        yield
+        driver.start()
+        yield driver
         # kubelet can't end a pod with a claim once the driver is gone
         eventually(lambda: not prepared(), SOON)
     finally:
-        process.terminate()
-        process.wait(20)
+        driver.stop()
 
 
 @pytest.fixture
-def gpus(cluster: Kubectl, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+def gpus(cluster: Kubectl, tmp_path: Path) -> Iterator[Callable[[str], Driver]]:
     """Give the node the GPUs of a topology. Ask for it before `kubectl`, whose pods have to end first."""
     if not (KUBELET / "plugins_registry").is_dir():
         pytest.skip("needs the local cluster's own kubelet: python -m dev.cluster run -- pytest -m cluster")
@@ -119,7 +136,7 @@ def allocated(kubectl: Kubectl) -> list[list[int]]:
     )
 
 
-def test_a_pod_starts_with_two_gpus_of_one_pair(gpus: Callable[[str], None], kubectl: Kubectl) -> None:
+def test_a_pod_starts_with_two_gpus_of_one_pair(gpus: Callable[[str], Driver], kubectl: Kubectl) -> None:
     gpus("bridge-pairs")
     claim_of(kubectl, "first", [0])  # so that the next two are no pair
     pod(kubectl, "first", resourceClaimName="first")
@@ -138,7 +155,9 @@ def test_a_pod_starts_with_two_gpus_of_one_pair(gpus: Callable[[str], None], kub
     eventually(lambda: len(prepared()) == 1, SOON)
 
 
-def test_a_pair_waits_while_only_single_gpus_are_free(gpus: Callable[[str], None], kubectl: Kubectl) -> None:
+def test_a_pair_waits_while_only_single_gpus_are_free(
+    gpus: Callable[[str], Driver], kubectl: Kubectl
+) -> None:
     gpus("bridge-pairs")
     claim_of(kubectl, "halves", [0, 2, 4, 6])
     pod(kubectl, "halves", resourceClaimName="halves")
@@ -157,7 +176,7 @@ def test_a_pair_waits_while_only_single_gpus_are_free(gpus: Callable[[str], None
 
 
 def test_what_is_no_partition_does_not_start_and_the_pod_says_why(
-    gpus: Callable[[str], None], kubectl: Kubectl
+    gpus: Callable[[str], Driver], kubectl: Kubectl
 ) -> None:
     gpus("partitions")
     claim_of(kubectl, "across", [1, 2])
@@ -201,7 +220,7 @@ def model(**spec: object) -> Manifest:
 
 
 def test_a_model_starts_with_two_gpus_of_one_group_and_its_status_shows_them(
-    gpus: Callable[[str], None], operator: OperatorProcess, kubectl: Kubectl
+    gpus: Callable[[str], Driver], operator: OperatorProcess, kubectl: Kubectl
 ) -> None:
     gpus("partitions")
     kubectl.apply(model(replicas=2))
@@ -219,18 +238,15 @@ def test_a_model_starts_with_two_gpus_of_one_group_and_its_status_shows_them(
 
 
 def test_a_model_runs_on_while_its_driver_is_away(
-    gpus: Callable[[str], None], operator: OperatorProcess, kubectl: Kubectl, cluster: Kubectl
+    gpus: Callable[[str], Driver], operator: OperatorProcess, kubectl: Kubectl
 ) -> None:
-    """That it tells of no GPUs: the process itself stays, as without it kubelet ends no pod of its."""
-    gpus("partitions")
+    driver = gpus("partitions")
     kubectl.apply(model())
     eventually(lambda: condition(kubectl, "Ready")[:2] == ("True", "Serving"), LATER)
     eventually(lambda: condition(kubectl, "TopologySatisfied")[:2] == ("True", "Satisfied"), SOON)
     before = running(kubectl)
-    published = cluster.get("resourceslice", SLICE)
-    assert published
 
-    cluster("delete", "resourceslice", SLICE)
+    driver.stop()
     eventually(lambda: condition(kubectl, "TopologySatisfied")[:2] == ("Unknown", "Unknown"), SOON)
     _, _, message = condition(kubectl, "TopologySatisfied")
     assert "no driver tells of the GPUs of 1 of 1 replicas (pair-" in message
@@ -247,11 +263,7 @@ def test_a_model_runs_on_while_its_driver_is_away(
     )
     assert before.items() <= running(kubectl).items()
 
-    meta = {"name": SLICE}
-    cluster.apply(
-        {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": meta}
-        | {"spec": published["spec"]}
-    )
+    driver.start()
     eventually(lambda: condition(kubectl, "Ready")[:2] == ("True", "Serving"), LATER)
     eventually(lambda: condition(kubectl, "TopologySatisfied")[:2] == ("True", "Satisfied"), SOON)
     assert before.items() <= running(kubectl).items()
