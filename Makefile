@@ -108,11 +108,11 @@ bench-operator: venv  ## the operator with 1,000 models on the local cluster: be
 	@$(PY) -m benchmarks.operator
 
 .PHONY: bench-placement
-bench-placement: venv  ## NVLink placement on the real scheduler, NODES=75 REPLICAS=200: benchmarks/placement/SCHEDULER.md (about 3 minutes)
+bench-placement: venv  ## NVLink placement on the real scheduler, NODES=75 REPLICAS=200 (2 minutes; 1000 and 2000: a quarter of an hour): benchmarks/placement/SCHEDULER.md
 	@$(PY) -m benchmarks.placement.scheduler $(if $(NODES),--nodes $(NODES)) $(if $(REPLICAS),--replicas $(REPLICAS))
 
 .PHONY: bench-fragments
-bench-fragments: venv  ## who waits though enough GPUs are free: benchmarks/placement/FRAGMENTATION.md (about 6 minutes)
+bench-fragments: venv  ## who waits though enough GPUs are free: benchmarks/placement/FRAGMENTATION.md (about 5 minutes)
 	@$(PY) -m benchmarks.placement.fragmentation
 
 .PHONY: train-nano
