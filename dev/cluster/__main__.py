@@ -114,7 +114,7 @@ def build(
     install: Install = False,
     judges: Annotated[
         bool,
-        typer.Option("--judges", help="also what some tests ask: kube-score, kstatus, Helm 4"),
+        typer.Option("--judges", help="also what some tests ask: kube-score, kstatus, Helm 4, promtool"),
     ] = False,
 ) -> None:
     """Build Kubernetes and the rest from their Go modules, once. With kind there is nothing to build."""
@@ -122,6 +122,7 @@ def build(
         checks.ensure_host()
         _build(install)
     if judges:
+        checks.ensure_packages(checks.TO_JUDGE, install=install)
         _build(install, builder.JUDGES)
 
 

@@ -35,6 +35,7 @@ TO_BUILD: dict[str, str] = {
     "libseccomp.pc": "libseccomp-dev",
 }
 TO_MAKE_IMAGES: dict[str, str] = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
+TO_JUDGE: dict[str, str] = {"promtool": "prometheus"}
 
 
 def packages_lacking(needed: dict[str, str], has: Has) -> list[str]:
@@ -59,7 +60,8 @@ def ensure_packages(needed: dict[str, str], *, install: bool) -> None:
         return
     if not (install and shutil.which("apt-get")):
         raise packages_message(packages)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    # No service of a package is started: at run level 1, Debian's invoke-rc.d starts none.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     print(f"installing {' '.join(packages)}", file=sys.stderr)
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
         done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True)

@@ -11,7 +11,7 @@ from cluster_fixtures import Kubectl, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("e2e")]
 
-GONE = 90.0  # seconds in which a pod that was told to stop has to be gone
+GONE = 45.0  # seconds in which a pod that was told to stop has to be gone
 SOURCE = Path(__file__).with_name("load.py").read_text()
 
 
@@ -31,7 +31,7 @@ class Load:
 
 @pytest.fixture(scope="module")
 def nano(kubectl: Kubectl) -> Kubectl:
-    """A model that serves on one pod, the hardest case. Triton takes all of its drain timeout to end."""
+    """A model that serves on one pod, the hardest case."""
     spec = {"model": {"uri": "image:///models/nano"}, "serving": {"drainTimeout": "30s"}}
     api, kind = "serving.controllable.dev/v1alpha1", "ControllableModel"
     kubectl.apply({"apiVersion": api, "kind": kind, "metadata": {"name": "nano"}, "spec": spec})

@@ -160,7 +160,7 @@ def test_every_alert_says_whose_it_is_and_what_to_do(model: ControllableModel) -
 @pytest.fixture
 def promtool(tmp_path: Path) -> Callable[..., str]:
     if not shutil.which("promtool"):
-        pytest.skip("needs promtool (Debian has it in its package prometheus)")
+        pytest.skip("needs promtool: python -m dev.cluster build --judges")
 
     def run(*arguments: str) -> str:
         command = ["promtool", *arguments]
@@ -171,6 +171,7 @@ def promtool(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
+@pytest.mark.cluster  # where the judges are
 def test_promtool_takes_the_rules(
     model: ControllableModel, tmp_path: Path, promtool: Callable[..., str]
 ) -> None:
@@ -180,6 +181,7 @@ def test_promtool_takes_the_rules(
     assert "SUCCESS: 3 rules found" in promtool("check", "rules", str(fleet))
 
 
+@pytest.mark.cluster  # where the judges are
 def test_promtool_takes_every_query_of_the_dashboard_and_the_autoscaler(
     model: ControllableModel, tmp_path: Path, promtool: Callable[..., str]
 ) -> None:
@@ -188,6 +190,7 @@ def test_promtool_takes_every_query_of_the_dashboard_and_the_autoscaler(
     promtool("check", "rules", "rules.yaml")
 
 
+@pytest.mark.cluster  # where the judges are
 def test_promtool_sees_the_alerts_fire_when_the_objectives_are_missed(
     model: ControllableModel, make_model: MakeModel, tmp_path: Path, promtool: Callable[..., str]
 ) -> None:

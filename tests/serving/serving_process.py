@@ -21,10 +21,14 @@ class Running:
     process: subprocess.Popen
     log: Path
 
+    def child(self, name):
+        """The process below it whose name begins like this."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return next(child for child in children if child.name().startswith(name))
+
     def stub(self):
         """Triton's model process."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return next(child for child in children if child.name().startswith("triton_python"))
+        return self.child("triton_python")
 
     def metric(self, name):
         """The value of one series on /metrics, 0 where it isn't there yet."""
@@ -46,6 +50,12 @@ class Running:
         raise AssertionError(
             f"/health/{what} is not {status} after {seconds} s; log:\n{self.log.read_text()}"
         )
+
+
+def gone(processes, seconds):
+    """Whether all of them end in time; one that nobody has waited for has ended, too."""
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
 
 TINY = {

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
-from serving_process import start_server
+from serving_process import TINY, gone, start_server
 
 pytestmark = pytest.mark.triton
 
@@ -19,11 +21,6 @@ def family(running):
         psutil.Process(running.process.pid),
         *psutil.Process(running.process.pid).children(recursive=True),
     ]
-
-
-def gone(processes, seconds):
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
 
 def shared_memory(running):
@@ -59,6 +56,36 @@ def test_however_it_ends_no_process_is_left(number, tiny_model, faulty_repositor
     finally:
         with contextlib.suppress(ProcessLookupError):
             running.process.kill()
+        running.process.wait()
+
+
+def test_a_triton_that_has_answered_streams_ends_at_once(tiny_model, faulty_repository, tmp_path):
+    """Readers leave a stream at its last word. A stream that Triton still held would hold it for all 30 s."""
+    spec = TINY | {"serving": TINY["serving"] | {"maxConcurrentRequests": 8, "drainTimeout": "30s"}}
+    running = start_server(tmp_path, tiny_model, faulty_repository, spec=spec)
+    document = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "2 + 2 ="}],
+        "max_tokens": 24,
+        "stream": True,
+        "controllable": {"max_paths": 2},
+    }
+
+    def answered(_):
+        answer = httpx.post(f"{running.url}/v1/chat/completions", json=document, timeout=60)
+        return answer.text.endswith("data: [DONE]\n\n")
+
+    try:
+        running.wait("ready", 200, 60)
+        with ThreadPoolExecutor(4) as clients:
+            assert all(clients.map(answered, range(40)))
+        triton = running.child("tritonserver")
+        started = time.monotonic()
+        triton.terminate()
+        assert gone([triton], 15)
+        print(f"gone after {time.monotonic() - started:.1f} s")
+    finally:
+        running.process.terminate()
         running.process.wait()
 
 

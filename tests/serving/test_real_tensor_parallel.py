@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving_process import TINY, start_server
+from serving_process import TINY, gone, start_server
 
 pytestmark = pytest.mark.triton
 
@@ -79,4 +79,4 @@ def test_a_server_that_is_stopped_leaves_no_rank(servers):
     rank = other_rank(running)
     running.process.terminate()
     assert running.process.wait(30) == 0
-    assert not rank.is_running()
+    assert gone([rank], 5)

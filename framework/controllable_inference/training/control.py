@@ -35,7 +35,7 @@ from controllable_inference.training.gate import (
     lowest_scores,
     train_gate,
 )
-from controllable_inference.training.policy import PolicyRecipe, TrainedPolicy, train_policy
+from controllable_inference.training.policy import Beside, PolicyRecipe, TrainedPolicy, train_policy
 from controllable_inference.training.rollouts import PATHS, TOKEN_CAP
 
 THRESHOLD = 0.3
@@ -206,18 +206,8 @@ def train_policy_part(
     It learns from the calibration split: on problems that the gate has learned from, scores are better than
     they will ever be again, and a policy would come to trust them too much.
     """
-    recipe = PolicyRecipe(
-        rule=rule(budget.fast_threshold if budget else 0.0, setting), min_keep=MIN_KEEP, min_steps=MIN_STEPS
-    )
-    return train_policy(
-        calibration,
-        validation,
-        lambda features: gate.promise(gate.probability(features)),
-        budget.predictor if budget else None,
-        recipe,
-        say,
-        weight=gate.promise.probability_of,
-    )
+    beside = under_policy(gate, budget, setting)
+    return train_policy(calibration, validation, beside, PolicyRecipe(), say, token_cap=setting.token_cap)
 
 
 def gated(gate: GatePart | None, rule: BudgetRule, **options: Any) -> GatedController:
@@ -230,6 +220,17 @@ def gated(gate: GatePart | None, rule: BudgetRule, **options: Any) -> GatedContr
         weight=gate.promise.probability_of,
         **{"threshold": THRESHOLD, "min_keep": MIN_KEEP, "min_steps": MIN_STEPS} | options,
     )
+
+
+def under_policy(gate: GatePart, budget: BudgetPart | None, setting: Setting) -> Beside:
+    """From a policy, and the score up to which the gate prunes under it, to the shipped controller."""
+    its_rule = rule(budget.fast_threshold if budget else 0.0, setting)
+    predictor = budget.predictor if budget else None
+
+    def beside(policy: Policy, threshold: float) -> GatedController:
+        return gated(gate, its_rule, predictor=predictor, policy=policy, threshold=threshold)
+
+    return beside
 
 
 def _choose_fast_threshold(
@@ -287,11 +288,7 @@ def figures(
         systems[name] = gated(gate, rule(budget.fast_threshold, setting), predictor=budget.predictor)
     if gate is not None and policy is not None:
         threshold = max(THRESHOLD, policy.threshold)
-        its_rule = rule(budget.fast_threshold if budget else 0.0, setting)
-        predictor = budget.predictor if budget else None
-        systems["policy"] = gated(
-            gate, its_rule, predictor=predictor, policy=policy.policy, threshold=threshold
-        )
+        systems["policy"] = under_policy(gate, budget, setting)(policy.policy, threshold)
     replayed = {name: replay_all(records, system) for name, system in systems.items()}
     replays = {name: summary(outcomes) for name, outcomes in replayed.items()}
     solved = [number for number, outcome in enumerate(replayed["full_voting"]) if outcome.right]

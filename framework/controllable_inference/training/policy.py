@@ -17,11 +17,9 @@ import numpy as np
 import optuna
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor, nn
+from torch import nn
 
-from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.baselines import MajorityVote
-from controllable_inference.control.budget import BudgetPredictor
 from controllable_inference.control.controller import GatedController
 from controllable_inference.control.policy import STATE, Outlay, Policy, PolicyNet
 from controllable_inference.evaluation.records import ProblemRecord
@@ -29,7 +27,8 @@ from controllable_inference.evaluation.replay import replay
 from controllable_inference.training.policy_env import Reward, Training
 from controllable_inference.training.simulation import Rollout, Tables, roll_out
 
-Score = Callable[[Tensor], Tensor]
+Beside = Callable[[Policy, float], GatedController]
+"""Makes the controller that a policy works in, pruning up to that score."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,6 @@ class PolicyRecipe:
 
     ppo: PPORecipe = field(default_factory=PPORecipe)
     choices: Choices = field(default_factory=Choices)
-    rule: BudgetRule = field(default_factory=lambda: BudgetRule(16, 512, 16))
-    min_keep: int = 2
-    min_steps: int = 2
     checkpoints: tuple[int, ...] = ()
     trials: int = 16
     margin: float = 0.01
@@ -138,20 +134,19 @@ class TrainedPolicy:
 def train_policy(
     train: list[ProblemRecord],
     validation: list[ProblemRecord],
-    score: Score,
-    budget: BudgetPredictor | None,
+    beside: Beside,
     recipe: PolicyRecipe,
     say: Callable[[str], None],
     *,
-    weight: Callable[[float], float] = float,
+    token_cap: int,
 ) -> TrainedPolicy:
     """The policy that comes nearest to the recipe's aim on validation (`Aim`).
 
-    score: the gate's, (n, feature_dim) -> (n,); it should not have learned from `train`, or the policy learns
-    to trust it too much, and it should not look at a path's siblings, for those are others when fewer paths
-    run than were recorded. weight: from a score to a vote's weight.
+    beside: its gate should not have learned from `train`, or the policy learns to trust it too much, and it
+    should not look at a path's siblings, for those are others when fewer paths run than were recorded.
+    token_cap: of each path in the vote that the aim compares with.
     """
-    aim = Aim(full_vote(validation, recipe.rule.base_tokens), recipe.margin, recipe.penalty)
+    aim = Aim(full_vote(validation, token_cap), recipe.margin, recipe.penalty)
     say(f"policy: a vote among all paths of the validation problems: {aim.full_vote}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=recipe.seed))
@@ -160,7 +155,8 @@ def train_policy(
     tried: list[dict[str, Any]] = []
 
     def settled(setting: Setting, number: int) -> list[tuple[Policy, Standing]]:
-        controller = make_controller(score, weight, budget, recipe, setting)
+        untrained = Policy(PolicyNet(len(STATE), recipe.ppo.hidden_dim), setting.outlay)
+        controller = beside(untrained, setting.threshold)
         looks = learn(train, validation, controller, setting.reward, recipe.ppo, recipe.seed + number)
         return looks[len(looks) // 2 :]
 
@@ -205,26 +201,6 @@ def full_vote(records: list[ProblemRecord], token_cap: int) -> Standing:
     outcomes = [replay(record, MajorityVote(len(record.paths), token_cap)) for record in records]
     names = ("right", "tokens", "steps_latency")
     return Standing(*(float(np.mean([getattr(one, name) for one in outcomes])) for name in names))
-
-
-def make_controller(
-    score: Score,
-    weight: Callable[[float], float],
-    budget: BudgetPredictor | None,
-    recipe: PolicyRecipe,
-    setting: Setting,
-) -> GatedController:
-    """The shipped controller with an untrained policy, to learn beside."""
-    return GatedController(
-        recipe.rule,
-        score,
-        threshold=setting.threshold,
-        min_keep=recipe.min_keep,
-        min_steps=recipe.min_steps,
-        weight=weight,
-        predictor=budget,
-        policy=Policy(PolicyNet(len(STATE), recipe.ppo.hidden_dim), setting.outlay),
-    )
 
 
 def learn(

@@ -19,6 +19,8 @@ from controllable_inference.serving.triton_request import HEARTBEAT_PARAMETER
 MODEL = "controllable"
 HEARTBEAT_MS = 2000
 """How often the model is to say that a request is alive: silence is then a fault and needs no patience."""
+LAST_WORD_SECONDS = 1.0
+"""How long a stream is waited for to end, once its last reply is there."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class TritonClient:
         """Send a question and yield the replies; leaving early cancels it. Raises ApiError."""
         # With this header an error ends the stream with a gRPC status, so its code is not lost.
         replies = self._client.stream_infer(_once(_inputs(question)), headers={"triton_grpc_error": "true"})
+        answered = False
         try:
             while True:
                 try:
@@ -86,15 +89,27 @@ class TritonClient:
                 if error is not None:
                     raise from_triton("INTERNAL", error.message())
                 self.last_progress = time.monotonic()
-                yield _reply(result)
+                reply = _reply(result)
+                answered = reply.finish_reason is not None
+                yield reply
         except TimeoutError:
             message = f"the model has been silent for {self._silence:g} s"
             raise ApiError(504, message, code="timeout") from None
         except grpc.aio.AioRpcError as error:
             raise from_triton(error.code().name, error.details() or "") from error
         finally:
+            # Triton 2.51 never frees a stream that is cancelled just as it ends, and can't unload the model any
+            # more. Readers leave at the last reply, when the end of the stream is on its way.
+            with contextlib.suppress(Exception):
+                if answered:
+                    await asyncio.wait_for(_read_to_the_end(replies), LAST_WORD_SECONDS)
             with contextlib.suppress(Exception):
                 replies.cancel()
+
+
+async def _read_to_the_end(replies: AsyncIterator[Any]) -> None:
+    async for _ in replies:
+        pass
 
 
 async def _once(inputs: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
