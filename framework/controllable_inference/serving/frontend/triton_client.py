@@ -98,8 +98,8 @@ class TritonClient:
         except grpc.aio.AioRpcError as error:
             raise from_triton(error.code().name, error.details() or "") from error
         finally:
-            # Triton 2.51 never frees a stream that is cancelled just as it ends, and can't unload the model any
-            # more. Readers leave at the last reply, when the end of the stream is on its way.
+            # Triton 2.51 never frees a stream that is cancelled just as it ends, and can no longer unload the
+            # model then. Readers leave at the last reply, when the end of the stream is on its way.
             with contextlib.suppress(Exception):
                 if answered:
                     await asyncio.wait_for(_read_to_the_end(replies), LAST_WORD_SECONDS)
