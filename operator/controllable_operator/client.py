@@ -27,6 +27,8 @@ Manifest = dict[str, Any]
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to answer
 # Objects in one answer to a list. All at once, a thousand Deployments take 100 MiB for a moment.
 _PAGE = 200
+# What the library raises when a token that is renewed on the disk can't be read at that moment.
+_UNREADABLE = (OSError, kubernetes.config.ConfigException)
 _ERRORS: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict}
 
 
@@ -47,6 +49,17 @@ class Client:
         """A client as the pod's ServiceAccount, or else as KUBECONFIG says."""
         kubernetes.config.load_config()
         return cls(kubernetes.client.ApiClient())
+
+    def authorization(self) -> str | None:
+        """Today's value of the header of that name, None for one who shows a certificate.
+
+        Raises:
+            ApiError: the token can't be read.
+        """
+        try:
+            return self._api.configuration.auth_settings().get("BearerToken", {}).get("value")
+        except _UNREADABLE as error:
+            raise ApiError(f"the token for the API server can't be read: {error}") from error
 
     def guarded(self, may_write: Callable[[], bool]) -> "Client":
         """The same client, for one who may write only while `may_write` says so."""
@@ -155,7 +168,7 @@ class Client:
             )
             response = self._api.call_api(*request, _request_timeout=_TIMEOUT)
             status, content = response.status, response.read()
-        except (urllib3.exceptions.HTTPError, kubernetes.client.ApiException) as error:
+        except (urllib3.exceptions.HTTPError, kubernetes.client.ApiException, *_UNREADABLE) as error:
             raise ApiError(f"{method} {path}: the API server did not answer: {error}") from error
         finally:
             API_REQUESTS.labels(verb=verb, resource=resource, code=status).inc()

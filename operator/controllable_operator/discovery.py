@@ -84,6 +84,11 @@ class Discovery:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    @property
+    def failed(self) -> bool:
+        """Whether nothing is followed any more."""
+        return self._task is not None and self._task.done()
+
     def note(self) -> None:
         """What the cluster offers may have changed."""
         self._noted.set()

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import aiohttp
 import kopf
 
 from controllable_operator.discovery import OPTIONAL_GROUPS
@@ -43,13 +42,7 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
         info = kopf.login_via_client(**arguments)
         if info is None:
             return None
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
-            headers=info.as_http_headers(),
-            trust_env=info.trust_env,
-            trace_configs=[operator.watches.tracing()],
-        )
-        return kopf.AiohttpSession(server=info.server, aiohttp_session=session)
+        return kopf.AiohttpSession(server=info.server, aiohttp_session=operator.session(info))
 
     @kopf.on.startup(registry=handlers, backoff=2)
     async def start(**_: Any) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
+import aiohttp
+import kopf
+
 from controllable_operator.api import ControlStatus
 from controllable_operator.client import Client
 from controllable_operator.cluster import Cluster
@@ -18,6 +21,7 @@ from controllable_operator.leader import Elector
 from controllable_operator.measurements import Measurements, ask
 from controllable_operator.metrics import LEADER, Fleet
 from controllable_operator.reconcile import Context, reconcile
+from controllable_operator.session import session
 from controllable_operator.settings import Settings
 from controllable_operator.store import Store
 from controllable_operator.watches import Watches
@@ -76,6 +80,10 @@ class Operator:
         self._gpus.stop()
         await self._discovery.stop()
 
+    def session(self, info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
+        """The session through which kopf is to watch."""
+        return session(info, self._client, self.watches.tracing())
+
     def definition_changed(self) -> None:
         """A kind of others, or a server of metrics, may have come or gone."""
         self._discovery.note()
@@ -86,7 +94,8 @@ class Operator:
         Raises:
             RuntimeError: a restart is needed, and would help.
         """
-        if self._controller.failed or (self._work and self._work.done()):
+        ended = self._work and self._work.done()
+        if self._controller.failed or ended or self.watches.failed or self._discovery.failed:
             raise RuntimeError("a worker has ended")
         dead = self.watches.dead()
         answers = bool(dead) and await asyncio.to_thread(self._api_answers)

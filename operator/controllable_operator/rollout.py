@@ -79,7 +79,11 @@ def goes_everywhere(
     """Whether the pods that serve are to be of the newest revision, and not stay as they are."""
     if rollout.strategy == "RollingUpdate" or stable is None or stable == newest:
         return True
-    return recorded is not None and recorded.revision == newest and recorded.state in _EVERYWHERE_STATES
+    if recorded is None:
+        return False
+    if recorded.revision == stable and recorded.state == "Updating":
+        return True  # it never served on all pods, so there is nothing to keep
+    return recorded.revision == newest and recorded.state in _EVERYWHERE_STATES
 
 
 def canary_replicas(

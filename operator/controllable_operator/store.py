@@ -74,6 +74,17 @@ class Store:
                 news |= self._remove(kind, key, int(version))
             return news
 
+    def forget(self, kind: Kind) -> set[Key]:
+        """Take in that a kind is not served. It may be again, with the same objects: no deletion is known.
+
+        Returns the models that this is news to.
+        """
+        with self._lock:
+            objects = self._objects.pop(kind, {})
+            for key, manifest in objects.items():
+                self._index(kind, key, manifest, None)
+            return {owner for manifest in objects.values() if (owner := _owner(kind, manifest))}
+
     def _put(self, kind: Kind, manifest: Manifest) -> set[Key]:
         key, version = _key(manifest), _version(manifest)
         before = self._objects.setdefault(kind, {}).get(key)

@@ -40,7 +40,7 @@ def refill(client: Client, store: Store, kind: Kind) -> set[Key]:
     try:
         items, version = client.list(kind, None, selector(kind), partial(stripped, kind))
     except NotFound:  # a kind of others that this cluster has not, or has no more
-        items, version = [], str(2**63)
+        return store.forget(kind)
     return store.replace(kind, items, version)
 
 
@@ -81,6 +81,11 @@ class Watches:
     async def filled(self) -> None:
         """Wait until all that exists is in the store."""
         await self._filled.wait()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the store is no longer kept filled."""
+        return self._task is not None and self._task.done()
 
     def told(self, kind: Kind, event_type: str | None, manifest: Manifest) -> None:
         """A watch told that an object is there, or is gone (DELETED)."""

@@ -341,6 +341,45 @@ def test_whole_boards_by_dra_are_read_back_by_product(make_model: MakeModel) -> 
     assert by_claims(found, pairs, [BOARD]) == [Allocated("a", 2, False)]
 
 
+def test_nodes_of_ones_own_choice_have_to_have_the_gpus_as_well(
+    make_model: MakeModel, settings: Settings
+) -> None:
+    """A pod goes where any term of a node affinity holds, so one more term would be a way around the GPUs."""
+
+    def terms(**custom: Any) -> list[Any]:
+        made = desired(make_model(gpu=PAIR, **custom), settings, Cluster(gpus=BY_LABELS))
+        (found,) = [child for child in made if child["kind"] == "Deployment"]
+        affinity = found["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+        return list(affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"])
+
+    ours = terms()
+    zones = [{"matchExpressions": [{"key": "zone", "operator": "In", "values": [name]}]} for name in "ab"]
+    must = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": zones}}
+    both = terms(podTemplate={"spec": {"affinity": {"nodeAffinity": must}}})
+    assert len(both) == 2 * len(ours)
+    for term in both:
+        assert any(
+            term["matchExpressions"] == [*one["matchExpressions"], *zone["matchExpressions"]]
+            for one in ours
+            for zone in zones
+        )
+    assert terms(podTemplate={"spec": {"affinity": None}}) == ours
+    assert terms(podTemplate={"spec": {"affinity": {"podAffinity": {}}}}) == ours
+
+
+@pytest.mark.parametrize("text", ["x", "[]", '"x"', '{"gpus": 2}'])
+def test_a_plan_that_nobody_can_read_is_none(text: str) -> None:
+    assert planned({"metadata": {"annotations": {"serving.controllable.dev/placement": text}}}) is None
+
+
+def test_what_a_later_version_adds_to_a_plan_is_passed_over(make_model: MakeModel) -> None:
+    before = placed(make_model(gpu=PAIR), BY_DRA).placement
+    text = json.dumps(before.to_json() | {"tomorrow": 1})
+    found = planned({"metadata": {"annotations": {"serving.controllable.dev/placement": text}}})
+    assert found
+    assert found.to_json() == before.to_json()
+
+
 def test_pods_of_the_device_plugin_are_judged_by_their_node() -> None:
     pods = [
         {"metadata": {"name": "a"}, "spec": {"nodeName": "node-1"}},

@@ -60,6 +60,14 @@ def test_a_changed_template_starts_a_canary_and_leaves_what_serves_as_it_is() ->
     assert canary_replicas(CANARY, found, "new", TWO) == 1
 
 
+def test_a_change_of_what_never_came_up_goes_everywhere_at_once() -> None:
+    broken = status("Updating", revision="old")
+    assert goes_everywhere(CANARY, broken, "new", "old")
+    found = step(broken)
+    assert (found.state, found.revision) == ("Updating", "new")
+    assert goes_everywhere(CANARY, found, "new", "old")
+
+
 def test_a_rolling_update_goes_everywhere_at_once() -> None:
     rolling = Rollout()
     assert step(status("Complete", revision="old"), rollout=rolling).state == "Updating"

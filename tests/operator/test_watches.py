@@ -90,6 +90,15 @@ def test_a_kind_that_the_cluster_has_not_is_an_empty_one() -> None:
     assert store.all(SCALED_OBJECT) == []
 
 
+def test_what_comes_back_with_a_kind_that_was_away_is_known_again() -> None:
+    store, server = Store(), Lists()
+    store.put(SCALED_OBJECT, deployment("nano", 99))
+    refill(server, store, SCALED_OBJECT)  # type: ignore[arg-type]
+    assert store.owned(SCALED_OBJECT, "test", "nano") == []
+    assert store.put(SCALED_OBJECT, deployment("nano", 99)) == {("test", "nano")}
+    assert len(store.owned(SCALED_OBJECT, "test", "nano")) == 1
+
+
 async def test_nothing_counts_as_filled_before_every_kind_was_listed(setup: Setup) -> None:
     setup.server.failures = [ApiError("the API server did not answer")] * 20
     setup.watches.start()
@@ -100,6 +109,12 @@ async def test_nothing_counts_as_filled_before_every_kind_was_listed(setup: Setu
         await setup.watches.filled()
     assert set(setup.server.asked) == set(WATCHED_KINDS)
     await setup.watches.stop()
+
+
+async def test_lists_that_end_by_an_error_of_ours_are_no_secret(setup: Setup) -> None:
+    setup.server.failures = [ValueError("a defect")]  # type: ignore[list-item]
+    setup.watches.start()
+    await until(lambda: setup.watches.failed)
 
 
 async def test_what_vanished_while_a_watch_was_cut_off_is_found(running: Setup) -> None:

@@ -22,6 +22,8 @@ from controllable_operator.placement.placed import Placed
 from controllable_operator.settings import Settings
 from controllable_operator.strategic_merge import merged
 
+_MUST = "requiredDuringSchedulingIgnoredDuringExecution"
+
 
 def pod_template(
     model: ControllableModel, settings: Settings, placed: Placed | None = None
@@ -61,6 +63,7 @@ def _customised(model: ControllableModel, template: dict[str, Any]) -> dict[str,
         result: dict[str, Any] = merged(template, model.spec.pod_template.to_json(), "spec.podTemplate")
     except ValueError as error:
         raise InvalidSpec(str(error)) from error
+    _keep_to_nodes(template["spec"], result["spec"])
     for field in ("initContainers", "containers"):
         kept = {container["name"] for container in result["spec"].get(field) or []}
         if lost := [c["name"] for c in template["spec"][field] if c["name"] not in kept]:
@@ -68,6 +71,30 @@ def _customised(model: ControllableModel, template: dict[str, Any]) -> dict[str,
                 f"spec.podTemplate.spec.{field}: {', '.join(lost)} must stay; nothing is served without it"
             )
     return result
+
+
+def _keep_to_nodes(ours: dict[str, Any], result: dict[str, Any]) -> None:
+    """Let `result` keep to the nodes that `ours` must have, too: the GPUs that are planned for are there.
+
+    A pod goes where any term holds, so each of one side is joined with each of the other.
+    """
+    needed = _node_terms(ours)
+    stated = _node_terms(result)
+    if not needed or stated == needed:
+        return
+    joined = [
+        {key: [*one.get(key, []), *other.get(key, [])] for key in sorted({*one, *other})}
+        for one in needed
+        for other in stated or [{}]
+    ]
+    affinity = result.get("affinity") or {}
+    nodes = affinity.get("nodeAffinity") or {}
+    result["affinity"] = affinity | {"nodeAffinity": nodes | {_MUST: {"nodeSelectorTerms": joined}}}
+
+
+def _node_terms(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    nodes = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    return (nodes.get(_MUST) or {}).get("nodeSelectorTerms") or []
 
 
 def template_hash(manifest: dict[str, Any]) -> str | None:

@@ -32,9 +32,12 @@ def annotations(ask: Ask, placement: Placement) -> dict[str, str]:
 
 
 def planned(template: Manifest) -> Placement | None:
-    """The plan that a pod or a pod template was made by."""
+    """The plan that a pod or a pod template was made by, None for one that can't be read."""
     text = template["metadata"].get("annotations", {}).get(PLACEMENT)
-    return Placement.of_json(json.loads(text)) if text else None
+    try:
+        return Placement.of_json(json.loads(text)) if text else None
+    except (ValueError, TypeError, AttributeError):  # somebody else wrote it
+        return None
 
 
 def device_claim(ask: Ask, placement: Placement) -> Manifest:

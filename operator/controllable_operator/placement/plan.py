@@ -1,6 +1,6 @@
 """How a replica's GPUs are asked for: what the planner decides, and what stands on the pods."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 Mechanism = Literal["DRA", "DevicePlugin", "ComputeDomain"]
@@ -75,4 +75,6 @@ class Placement:
     @classmethod
     def of_json(cls, document: dict[str, Any]) -> "Placement":
         """The plan that pods were made by."""
-        return cls(**document | {"also": tuple(document.get("also", ()))})
+        # a later version may know more of a plan
+        known = {field.name: document[field.name] for field in fields(cls) if field.name in document}
+        return cls(**known | {"also": tuple(known.get("also", ()))})
