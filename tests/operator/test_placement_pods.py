@@ -23,6 +23,7 @@ BOARD = resource_slice(partition2=2)
 BY_DRA = inventory([], [BOARD], [DEVICE_CLASS])
 BY_LABELS = inventory([gpu_node()])
 SWITCHED = resource_slice("node-2", product="NVIDIA A100-SXM4-80GB")
+BY_SWITCH = inventory([], [SWITCHED], [DEVICE_CLASS])
 BY_BOTH = inventory([], [BOARD, SWITCHED], [DEVICE_CLASS])
 PAIR = {"count": 2, "nvlink": "required"}
 CUBE = {"count": 2, "nvlink": "preferred"}
@@ -251,6 +252,24 @@ def test_another_way_to_nvlink_restarts_no_pod_that_serves(make_model: MakeModel
     before = placed(model, BY_DRA).placement
     assert placed(model, BY_BOTH, before=[before], serving=True).placement.to_json() == before.to_json()
     assert placed(model, BY_BOTH, before=[before], serving=False).placement.also == ("",)
+
+
+@pytest.mark.parametrize("gpu", [PAIR, CUBE])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (BY_SWITCH, BY_BOTH),  # one partitioned board comes to whole ones
+        (BY_LABELS, inventory([gpu_node()], [BOARD], [DEVICE_CLASS])),  # one node gets the DRA driver
+        (BY_LABELS, BY_SWITCH),
+    ],
+)
+def test_one_node_with_a_stronger_way_to_nvlink_restarts_no_pod_that_serves(
+    make_model: MakeModel, gpu: dict[str, Any], first: Gpus, then: Gpus
+) -> None:
+    model = make_model(gpu=gpu)
+    before = placed(model, first).placement
+    assert placed(model, then, before=[before], serving=True).placement.to_json() == before.to_json()
+    assert placed(model, then, before=[before]).placement.to_json() != before.to_json()
 
 
 def test_a_plan_with_one_way_stands_on_pods_as_it_did_before_there_were_several(

@@ -63,8 +63,10 @@ class Placement:
 
     @property
     def rank(self) -> int:
-        """0 is the best."""
-        return len(_LEVELS) if self.obstacle else _LEVELS.index(self.level)
+        """0 is the best: any way to NVLink, as one is as good as the other."""
+        if self.obstacle:
+            return len(_LEVELS)
+        return 0 if self.has_nvlink else _LEVELS.index(self.level)
 
     def to_json(self) -> dict[str, Any]:
         """What stands on the pods; `of_json` reads it."""
