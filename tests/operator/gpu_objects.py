@@ -56,8 +56,13 @@ def gpu_node(
     clique: str = "",
     sharing: str = "",
 ) -> Manifest:
-    """A node of the device plugin; without a product it has no labels, as without GPU Feature Discovery."""
+    """A node of the device plugin; without a product it has no labels, as without GPU Feature Discovery.
+
+    A product with -MIG- in it: its GPUs are instances, as by the MIG strategy `single`.
+    """
     labels = {"nvidia.com/gpu.clique": clique, "nvidia.com/gpu.sharing-strategy": sharing}
+    if "-MIG-" in product:
+        labels["nvidia.com/gpu.slices.gi"] = "1"
     if product:
         labels |= {
             "nvidia.com/gpu.product": product,

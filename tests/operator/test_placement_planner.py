@@ -6,6 +6,7 @@ import pytest
 from controllable_operator.placement import Devices, Gpus, GpuType, Nodes, Placement, inventory, plan
 from controllable_operator.placement.ask import Ask
 from controllable_operator.placement.group import Group, group
+from controllable_operator.placement.selectors import node_terms
 from gpu_objects import DEVICE_CLASS, gpu_node, resource_slice
 from hypothesis import given
 from hypothesis import strategies as st
@@ -254,6 +255,22 @@ def test_a_product_is_the_same_however_it_is_written() -> None:
         assert plan(Ask(2, "required", product=name), cluster(BOARD)).obstacle is None
 
 
+@pytest.mark.parametrize("name", ["H100-80GB-HBM3", "nvidia-h100-80gb-hbm3", "NVIDIA H100 80GB HBM3"])
+def test_a_product_of_boards_with_nvswitch_is_asked_of_labels_as_the_driver_spells_it(name: str) -> None:
+    ask = Ask(2, "required", product=name)
+    placement = plan(ask, cluster(nodes=[gpu_node()]))
+    assert placement.obstacle is None
+    (term,) = node_terms(ask, placement)
+    assert term[0]["values"] == ["H100-80GB-HBM3", "NVIDIA-H100-80GB-HBM3"]
+
+
+def test_labels_are_compared_letter_by_letter_as_node_affinity_does() -> None:
+    gpus = cluster(nodes=[gpu_node(product="NVIDIA-L40S")])
+    assert "has more than 8" in plan(Ask(16, "preferred", product="L40S"), gpus).reason
+    reason = plan(Ask(2, "preferred", product="l40s"), gpus).reason
+    assert reason.startswith("2 GPUs that are l40s are asked for, and 0 are there (there: 8 x NVIDIA-L40S)")
+
+
 def test_only_the_newest_generation_of_a_pool_counts() -> None:
     gpus = cluster(BOARD, resource_slice(gpus=2, generation=2, partition2=2))
     assert [item.total for item in gpus.devices] == [2]
@@ -344,7 +361,44 @@ def test_a_required_plan_never_lets_gpus_be_split(ask: Ask, gpus: Gpus) -> None:
         whole = [item for item in gpus.nodes if item.switched and not item.shared]
         switched = [item for item in gpus.claimable if "H100" in item.type.product]
         offered: list[Devices | Nodes] = [*whole, *switched]
-        assert any(item.most >= ask.count and ask.met_by(item.type) for item in offered)
+        assert any(item.most >= ask.count and ask.met_by(item) for item in offered)
+
+
+nodes_as_told = st.builds(
+    gpu_node,
+    product=st.sampled_from(
+        ["NVIDIA-H100-80GB-HBM3", "H100-80GB-HBM3-MIG-1g.10gb", "nvidia-h100-80gb-hbm3", "NVIDIA-L40S", ""]
+    ),
+    memory=st.sampled_from(["", "46068", "81559"]),
+    clique=st.sampled_from(["", "c.0"]),
+    sharing=st.sampled_from(["", "none", "time-slicing", "mps"]),
+)
+
+
+@given(asks, nodes_as_told)
+def test_the_nodes_that_pods_may_go_to_are_those_that_were_counted(ask: Ask, node: Any) -> None:
+    (told,) = cluster(nodes=[node]).nodes
+    will_do = ask.met_by(told) and not told.shared
+    for level, counted in (("Node", will_do), ("NVSwitchNode", will_do and told.switched)):
+        terms = node_terms(ask, Placement("DevicePlugin", level, ask.count))  # type: ignore[arg-type]
+        assert any(all(meets(node, part) for part in term) for term in terms) == counted
+
+
+def meets(node: Any, expression: Any) -> bool:
+    """As the scheduler understands a requirement of node affinity."""
+    label = node["metadata"]["labels"].get(expression["key"])
+    match expression["operator"]:
+        case "In":
+            return label in expression["values"]
+        case "NotIn":
+            return label not in expression["values"]
+        case "Exists":
+            return label is not None
+        case "DoesNotExist":
+            return label is None
+        case "Gt":
+            return label is not None and int(label) > int(expression["values"][0])
+    raise AssertionError(expression)
 
 
 @given(asks, clusters)

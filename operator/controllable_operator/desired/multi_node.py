@@ -13,7 +13,7 @@ from controllable_operator.desired.deployment import pod_template
 from controllable_operator.desired.gpus import channel_name
 from controllable_operator.kinds import COMPUTE_DOMAIN, LEADER_WORKER_SET
 from controllable_operator.placement.group import Group
-from controllable_operator.placement.groups import CLIQUE
+from controllable_operator.placement.node_labels import CLIQUE
 from controllable_operator.placement.placed import Placed
 from controllable_operator.placement.plan import Placement
 from controllable_operator.settings import Settings

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from controllable_operator.placement.groups import DRIVER, PARTITIONS, is_switched
-from controllable_operator.placement.inventory import attributes, current_slices, is_switched_node
+from controllable_operator.placement.inventory import attributes, current_slices
+from controllable_operator.placement.node_labels import is_switched_node
 from controllable_operator.placement.plan import Placement
 
 Manifest = Mapping[str, Any]
@@ -53,7 +54,7 @@ def by_claims(
 
 def by_nodes(pods: Iterable[Manifest], nodes: Iterable[Manifest], gpus: int) -> list[Allocated]:
     """Replicas of a device plugin that have a node, by name."""
-    switched = {node["metadata"]["name"]: is_switched_node(node) for node in nodes}
+    switched = {node["metadata"]["name"]: is_switched_node(node["metadata"].get("labels") or {}) for node in nodes}
     return sorted(
         (
             Allocated(pod["metadata"]["name"], gpus, switched.get(node, False))

@@ -7,8 +7,9 @@ from typing import TypeVar
 from kubernetes.utils.quantity import parse_quantity
 
 from controllable_operator.api.gpu import Gpu
-from controllable_operator.placement.capabilities import GIB, Devices, GpuType, Nodes, types_told
+from controllable_operator.placement.capabilities import GIB, Devices, Nodes, types_told
 from controllable_operator.placement.groups import bare
+from controllable_operator.placement.node_labels import product_values
 
 # A driver shows a little less than what a GPU is sold as: 81,559 MiB of the 80 GiB of an H100.
 _SHOWN = 0.97
@@ -53,18 +54,25 @@ class Ask:
         """The same for a model that needs no memory."""
         return replace(self, need=0)
 
-    def met_by(self, kind: GpuType) -> bool:
-        """Whether GPUs of this type will do. What the model needs is not held against unknown memory."""
+    def met_by(self, offered: Devices | Nodes) -> bool:
+        """Whether such GPUs will do. What the model needs is not held against unknown memory."""
+        kind = offered.type
         return (
-            (not self.product or bare(kind.product) == bare(self.product))
+            (not self.product or self._names(offered))
             and (not self.architecture or kind.architecture == self.architecture)
             and kind.memory >= self.memory
             and (kind.memory == 0 or kind.memory >= self.need)
         )
 
+    def _names(self, offered: Devices | Nodes) -> bool:
+        # as the selectors compare: those of devices ignore case, those of nodes can't
+        if isinstance(offered, Nodes):
+            return offered.type.product in product_values(self.product)
+        return bare(offered.type.product) == bare(self.product)
+
     def fitting(self, offered: Iterable[Offered]) -> list[Offered]:
         """Those of the offered GPUs that will do."""
-        return [item for item in offered if self.met_by(item.type)]
+        return [item for item in offered if self.met_by(item)]
 
     def unmet(self, offered: list[Devices | Nodes]) -> str | None:
         """Why none of the offered GPUs will do, None if some will. With what is asked, and what is there."""
@@ -80,7 +88,7 @@ class Ask:
         )
         left: list[Devices | Nodes] = list(offered)
         for field, what, part in steps:
-            found = [item for item in left if part.met_by(item.type)]
+            found = [item for item in left if part.met_by(item)]
             if not found:
                 remedy = (
                     f"change {field}, or add such nodes"

@@ -6,8 +6,6 @@ from typing import Literal
 DRIVER = "gpu.nvidia.com"
 DEVICE_CLASS = DRIVER
 RESOURCE = "nvidia.com/gpu"
-# Label of nodes that NVLink connects with each other, as GPU Feature Discovery sets it.
-CLIQUE = "nvidia.com/gpu.clique"
 
 # Partitions that Fabric Manager can make of the GPUs of a board, by their size. A set of GPUs that is not
 # exactly one of them can't be prepared.

@@ -7,20 +7,18 @@ from typing import Any
 from kubernetes.utils.quantity import parse_quantity
 
 from controllable_operator.placement.capabilities import Devices, Gpus, GpuType, Nodes
-from controllable_operator.placement.groups import (
+from controllable_operator.placement.groups import DEVICE_CLASS, DRIVER, NEAR, PARTITIONS, RESOURCE
+from controllable_operator.placement.node_labels import (
     CLIQUE,
-    DEVICE_CLASS,
-    DRIVER,
-    NEAR,
-    PARTITIONS,
-    RESOURCE,
-    is_switched,
+    FAMILY,
+    MEMORY,
+    PRODUCT,
+    is_switched_node,
+    is_whole,
 )
 
 Manifest = Mapping[str, Any]
 
-_PRODUCT, _MEMORY, _FAMILY = "nvidia.com/gpu.product", "nvidia.com/gpu.memory", "nvidia.com/gpu.family"
-_SHARING = "nvidia.com/gpu.sharing-strategy"
 _FAMILIES = {"ada-lovelace": "Ada Lovelace"}
 
 
@@ -61,22 +59,6 @@ def attributes(device: Manifest) -> dict[str, Any]:
     """A device's attributes by their full names."""
     values = device.get("attributes") or {}
     return {_qualified(name): next(iter(value.values()), None) for name, value in values.items()}
-
-
-def node_product(node: Manifest) -> str:
-    """The product that a node's labels tell."""
-    return str((node["metadata"].get("labels") or {}).get(_PRODUCT, ""))
-
-
-def is_switched_node(node: Manifest) -> bool:
-    """Whether any two GPUs of the node are NVLink peers."""
-    labels = node["metadata"].get("labels") or {}
-    return _is_whole(labels) and (CLIQUE in labels or is_switched(node_product(node)))
-
-
-def _is_whole(labels: Manifest) -> bool:
-    """Whether a pod that gets a GPU of the node gets all of it, and for itself."""
-    return labels.get(_SHARING, "none") == "none" and "-MIG-" not in labels.get(_PRODUCT, "")
 
 
 def _devices(slices: Iterable[Manifest], grouping: frozenset[str]) -> tuple[Devices, ...]:
@@ -132,7 +114,7 @@ def _nodes(nodes: Iterable[Manifest]) -> tuple[Nodes, ...]:
         amount = str(((node.get("status") or {}).get("allocatable") or {}).get(RESOURCE, "0"))
         if amount.isdigit() and int(amount):
             labels = node["metadata"].get("labels") or {}
-            key = _node_type(labels), is_switched_node(node), not _is_whole(labels)
+            key = _node_type(labels), is_switched_node(labels), not is_whole(labels)
             alike[key].append((int(amount), labels.get(CLIQUE, "")))
     return tuple(
         Nodes(
@@ -156,9 +138,9 @@ def _largest_clique(found: Iterable[tuple[int, str]]) -> int:
 
 
 def _node_type(labels: Manifest) -> GpuType:
-    memory, family = str(labels.get(_MEMORY, "")), str(labels.get(_FAMILY, ""))
+    memory, family = str(labels.get(MEMORY, "")), str(labels.get(FAMILY, ""))
     return GpuType(
-        str(labels.get(_PRODUCT, "")),
+        str(labels.get(PRODUCT, "")),
         int(memory) * 2**20 if memory.isdigit() else 0,
         _FAMILIES.get(family, family.capitalize()),
     )

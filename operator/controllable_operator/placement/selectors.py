@@ -5,16 +5,26 @@ pod template, and so restart the model.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from controllable_operator.placement.ask import Ask
-from controllable_operator.placement.groups import CLIQUE, DRIVER, PARTITIONS, bare, switched_products
+from controllable_operator.placement.groups import DRIVER, PARTITIONS, bare, is_switched, switched_products
+from controllable_operator.placement.node_labels import (
+    CLIQUE,
+    FAMILY,
+    INSTANCES,
+    MEMORY,
+    PRODUCT,
+    SHARED,
+    SHARING,
+    product_values,
+    switched_values,
+)
 from controllable_operator.placement.plan import Placement
 
 _ATTRIBUTES = f'device.attributes["{DRIVER}"]'
 _CAPACITY = f'device.capacity["{DRIVER}"]'
-_PRODUCT, _MEMORY, _FAMILY = "nvidia.com/gpu.product", "nvidia.com/gpu.memory", "nvidia.com/gpu.family"
-_SHARING = "nvidia.com/gpu.sharing-strategy"
 _MIB = 2**20
 
 Term = list[dict[str, Any]]
@@ -43,20 +53,21 @@ def node_terms(ask: Ask, placement: Placement) -> list[Term]:
     """Node selector terms, any of which a node has to meet; none where every node will do."""
     always: Term = []
     if ask.product:
-        always.append(_in(_PRODUCT, _spelt([ask.product])))
+        always.append(_in(PRODUCT, product_values(ask.product)))
     if ask.architecture:
-        always.append(_in(_FAMILY, [ask.architecture.lower().replace(" ", "-")]))
+        always.append(_in(FAMILY, [ask.architecture.lower().replace(" ", "-")]))
     if ask.memory:
         always.append(_at_least(ask.memory))
     if ask.count > 1:
-        # Several shared ones may be one and the same GPU.
-        always.append({"key": _SHARING, "operator": "NotIn", "values": ["time-slicing", "mps"]})
+        # Several shared ones, or several instances, may be one and the same GPU.
+        always.append({"key": SHARING, "operator": "NotIn", "values": list(SHARED)})
+        always.append({"key": INSTANCES, "operator": "DoesNotExist"})
     if placement.level == "NVLinkClique":
         always.append({"key": CLIQUE, "operator": "Exists"})
     terms = [always]
     if ask.need > ask.memory:
         # Without the label nobody knows, and the model may well fit.
-        unknown = {"key": _MEMORY, "operator": "DoesNotExist"}
+        unknown = {"key": MEMORY, "operator": "DoesNotExist"}
         terms = [[*always, _at_least(ask.need)], *([] if ask.memory else [[*always, unknown]])]
     if placement.level == "NVSwitchNode":
         terms = [[*term, switch] for term in terms for switch in _switched(ask)]
@@ -66,17 +77,16 @@ def node_terms(ask: Ask, placement: Placement) -> list[Term]:
 def sparing() -> Term:
     """Nodes where a single GPU takes nothing from those who need NVLink, as far as labels tell."""
     return [
-        {"key": _PRODUCT, "operator": "NotIn", "values": _spelt(switched_products())},
+        {"key": PRODUCT, "operator": "NotIn", "values": sorted(switched_values())},
         {"key": CLIQUE, "operator": "DoesNotExist"},
     ]
 
 
 def _switched(ask: Ask) -> Term:
     clique = {"key": CLIQUE, "operator": "Exists"}
-    known = {bare(product) for product in switched_products()}
     if ask.product:
-        return [_in(_PRODUCT, _spelt([ask.product]))] if bare(ask.product) in known else [clique]
-    return [_in(_PRODUCT, _spelt(switched_products())), clique]
+        return [_in(PRODUCT, product_values(ask.product))] if is_switched(ask.product) else [clique]
+    return [_in(PRODUCT, switched_values()), clique]
 
 
 def _named(products: list[str] | tuple[str, ...]) -> str:
@@ -85,16 +95,10 @@ def _named(products: list[str] | tuple[str, ...]) -> str:
     return f'"productName" in {_ATTRIBUTES} && {_ATTRIBUTES}.productName.matches("{pattern}")'
 
 
-def _spelt(products: list[str] | tuple[str, ...]) -> list[str]:
-    """Label values that a product may have."""
-    names = [re.sub(r"^NVIDIA-", "", product.replace(" ", "-"), flags=re.IGNORECASE) for product in products]
-    return sorted({spelling for name in names for spelling in (name, f"NVIDIA-{name}")})
-
-
-def _in(key: str, values: list[str]) -> dict[str, Any]:
-    return {"key": key, "operator": "In", "values": values}
+def _in(key: str, values: Iterable[str]) -> dict[str, Any]:
+    return {"key": key, "operator": "In", "values": sorted(values)}
 
 
 def _at_least(memory: int) -> dict[str, Any]:
     # the label is in MiB, and there is no operator for "at least"
-    return {"key": _MEMORY, "operator": "Gt", "values": [str(-(-memory // _MIB) - 1)]}
+    return {"key": MEMORY, "operator": "Gt", "values": [str(-(-memory // _MIB) - 1)]}

@@ -67,7 +67,7 @@ def shareable(count: int, checkpoint: Checkpoint) -> Verdict | None:
 
 
 def _sizes(ask: Ask, gpus: Gpus) -> Iterable[int]:
-    return (item.type.memory for item in gpus.offered if ask.met_by(item.type))
+    return (item.type.memory for item in gpus.offered if ask.met_by(item))
 
 
 def _all(count: int) -> str:

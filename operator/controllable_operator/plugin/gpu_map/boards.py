@@ -8,12 +8,8 @@ from typing import Any, Literal
 
 from controllable_operator.desired.common import NAME_LABEL
 from controllable_operator.placement.groups import DRIVER, NEAR, PARTITIONS, PCIE_ROOT, RESOURCE, is_switched
-from controllable_operator.placement.inventory import (
-    attributes,
-    current_slices,
-    is_switched_node,
-    node_product,
-)
+from controllable_operator.placement.inventory import attributes, current_slices
+from controllable_operator.placement.node_labels import PRODUCT, is_switched_node
 
 Manifest = Mapping[str, Any]
 Kind = Literal["NVSwitch", "NVLink", "Partition", "PCIeRoot"]
@@ -119,9 +115,10 @@ def _plugged(node: Manifest) -> Board | None:
     if not amount.isdigit() or not int(amount):
         return None
     name, count = str(node["metadata"]["name"]), int(amount)
-    frames = (Frame("NVSwitch", 0, count),) if is_switched_node(node) and count > 1 else ()
+    labels = node["metadata"].get("labels") or {}
+    frames = (Frame("NVSwitch", 0, count),) if is_switched_node(labels) and count > 1 else ()
     devices = tuple((name, "") for _ in range(count))
-    return Board(name, node_product(node) or "GPU", devices, frames, claimed=False)
+    return Board(name, str(labels.get(PRODUCT) or "GPU"), devices, frames, claimed=False)
 
 
 Level = tuple[Kind, Callable[[Mapping[str, Any]], Hashable | None]]
