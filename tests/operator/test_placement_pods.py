@@ -140,9 +140,28 @@ def test_product_memory_and_architecture_are_selectors_that_look_before_they_ask
     assert memory.startswith('"memory" in device.capacity["gpu.nvidia.com"] && ')
 
 
-def test_gpus_that_are_sold_as_80_gb_are_had_by_80_gi(make_model: MakeModel) -> None:
-    model = make_model(gpu=PAIR | {"memory": "80Gi"})
-    assert placed(model, BY_DRA).placement.obstacle is None
+@pytest.mark.parametrize(
+    ("product", "shown", "memory", "more"),
+    [
+        ("Tesla T4", 15360, "16Gi", "20Gi"),
+        ("NVIDIA A10", 23028, "24Gi", "32Gi"),
+        ("NVIDIA L4", 23034, "24Gi", "32Gi"),
+        ("NVIDIA A100-SXM4-40GB", 40960, "40Gi", "48Gi"),
+        ("NVIDIA L40S", 46068, "48Gi", "64Gi"),
+        ("NVIDIA H100 80GB HBM3", 81559, "80Gi", "94Gi"),
+        ("NVIDIA H200", 143771, "141Gi", "180Gi"),
+        ("NVIDIA B200", 183359, "192Gi", "288Gi"),
+    ],
+)
+def test_gpus_are_had_by_the_memory_that_they_are_sold_with_and_not_by_more(
+    make_model: MakeModel, product: str, shown: int, memory: str, more: str
+) -> None:
+    def reason(asked: str) -> str:
+        gpus = inventory([], [resource_slice(product=product, memory=f"{shown}Mi")], [DEVICE_CLASS])
+        return placed(make_model(gpu={"count": 1, "memory": asked}), gpus).placement.reason
+
+    assert reason(memory) == "a DRA driver has them"
+    assert "are asked for, and 0 are there" in reason(more)
 
 
 @pytest.mark.parametrize("memory", ["1E400", "-5Gi", "0Gi", "5m", "9" * 20 + "Gi"])
