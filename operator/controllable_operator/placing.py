@@ -12,7 +12,7 @@ from controllable_operator.desired.gpus import CLAIM, planned
 from controllable_operator.kinds import DEPLOYMENT, NODE, POD, RESOURCE_CLAIM, RESOURCE_SLICE
 from controllable_operator.placement.allocated import Allocated, by_claims, by_nodes
 from controllable_operator.placement.placed import Placed, place
-from controllable_operator.pods import PodReport, Problem, Stage, reports
+from controllable_operator.pods import PodReport, Problem, Stage, counts, reports
 from controllable_operator.quota import REMEDY
 from controllable_operator.settings import Settings
 from controllable_operator.store import Store
@@ -34,9 +34,10 @@ def placed(store: Store, model: ControllableModel, cluster: Cluster, settings: S
 
 
 def allocated(store: Store, model: ControllableModel, found: Placed, newest: str | None) -> list[Allocated]:
-    """The replicas of the newest revision that have their GPUs."""
-    meta = model.metadata
-    pods = [pod for pod in store.owned(POD, meta.namespace, meta.name) if template_hash(pod) == newest]
+    """The replicas of the newest revision that have their GPUs; none where nobody asks what connects them."""
+    if found.ask.nvlink == "none":
+        return []
+    meta, pods = model.metadata, _replicas(store, model, newest)
     if found.placement.mechanism != "DRA":
         return by_nodes(pods, store.all(NODE), found.placement.gpus)
     names = {pod["metadata"]["name"] for pod in pods}
@@ -47,19 +48,23 @@ def allocated(store: Store, model: ControllableModel, found: Placed, newest: str
 
 def unclaimed_devices(store: Store, model: ControllableModel, newest: str | None) -> dict[str, Any] | None:
     """The devices that a pod of the newest revision has no claim on yet, None where all have theirs."""
-    meta = model.metadata
-    for pod in store.owned(POD, meta.namespace, meta.name):
+    for pod in _replicas(store, model, newest):
         claim = pod["metadata"].get("annotations", {}).get(CLAIM)
-        if claim and template_hash(pod) == newest and not _is_settled(pod):
+        if claim and not _is_settled(pod):
             return dict(json.loads(claim))
     return None
 
 
+def _replicas(store: Store, model: ControllableModel, newest: str | None) -> list[dict[str, Any]]:
+    """The pods of the newest revision."""
+    pods = store.owned(POD, model.metadata.namespace, model.metadata.name)
+    return [pod for pod in pods if counts(pod) and template_hash(pod) == newest]
+
+
 def _is_settled(pod: dict[str, Any]) -> bool:
-    """Whether the pod has its claims, or will not have any."""
+    """Whether the pod has its claims."""
     claimed = (pod.get("status") or {}).get("resourceClaimStatuses")
-    scheduled = condition(pod, "PodScheduled").get("status") == "True"
-    return bool(claimed) or scheduled or "deletionTimestamp" in pod["metadata"]
+    return bool(claimed) or condition(pod, "PodScheduled").get("status") == "True"
 
 
 def explained(pods: list[PodReport], found: Placed, refusal: str | None) -> list[PodReport]:

@@ -69,14 +69,18 @@ class PodReport:
     fetched: ModelStatus | None = None
 
 
+def counts(pod: dict[str, Any]) -> bool:
+    """Whether the pod is a replica: neither finished nor about to go."""
+    finished = (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
+    return not finished and "deletionTimestamp" not in pod["metadata"]
+
+
 def reports(pods: list[dict[str, Any]]) -> list[PodReport]:
-    """Reports of the pods that count: ours, neither finished nor about to go."""
+    """Reports of the pods that count, and are ours."""
     return [
         PodReport(hash_, _stage(pod), _problem(pod), _fetched(pod))
         for pod in pods
-        if (hash_ := template_hash(pod))
-        and "deletionTimestamp" not in pod["metadata"]
-        and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
+        if counts(pod) and (hash_ := template_hash(pod))
     ]
 
 

@@ -423,9 +423,20 @@ def test_pods_of_the_device_plugin_are_judged_by_their_node() -> None:
         {"metadata": {"name": "a"}, "spec": {"nodeName": "node-1"}},
         {"metadata": {"name": "b"}, "spec": {"nodeName": "node-2"}},
         {"metadata": {"name": "c"}, "spec": {}},
+        {"metadata": {"name": "d"}, "spec": {"nodeName": "node-without-labels"}},
+        {"metadata": {"name": "e"}, "spec": {"nodeName": "node-that-is-gone"}},
     ]
-    nodes = [gpu_node(), gpu_node("node-2", product="NVIDIA-L40S")]
-    assert by_nodes(pods, nodes, 2) == [Allocated("a", 2, True), Allocated("b", 2, False)]
+    nodes = [
+        gpu_node(),
+        gpu_node("node-2", product="NVIDIA-L40S"),
+        gpu_node("node-without-labels", product=""),
+    ]
+    assert [(replica.pod, replica.linked) for replica in by_nodes(pods, nodes, 2)] == [
+        ("a", True),
+        ("b", False),
+        ("d", None),
+        ("e", None),
+    ]
 
 
 def test_the_condition_goes_by_what_was_had_not_by_what_was_planned(make_model: MakeModel) -> None:
@@ -441,6 +452,16 @@ def test_the_condition_goes_by_what_was_had_not_by_what_was_planned(make_model: 
     required = replace(preferred, fallback=False)
     assert topology_satisfied("required", required, [])[:2] == (True, "Guaranteed")
     assert topology_satisfied("none", required, [])[:2] == (False, "NotRequested")
+
+
+@pytest.mark.parametrize("linked", [False, None])
+def test_a_condition_has_room_for_the_names_of_a_few(make_model: MakeModel, linked: bool | None) -> None:
+    found = placed(make_model(gpu=CUBE), BY_DRA).placement
+    replicas = [Allocated(f"{'a' * 240}-{number:03}", 2, linked) for number in range(500)]
+    _, _, message = topology_satisfied("preferred", found, replicas)
+    assert "500 of 500 replicas" in message
+    assert "aa-002 and 497 more)" in message
+    assert len(message) < 1024
 
 
 def test_status_tells_mechanism_level_and_reason(make_model: MakeModel) -> None:

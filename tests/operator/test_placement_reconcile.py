@@ -29,6 +29,7 @@ from gpu_objects import claim, gpu_node, resource_slice
 
 BOARD = resource_slice(partition2=2)
 BY_DRA = inventory([], [BOARD], [CLASS])
+BY_LABELS = inventory([gpu_node()])
 
 
 class Server:
@@ -181,8 +182,45 @@ def test_a_driver_that_is_away_restarts_no_pod_that_serves() -> None:
     assert server.model["status"]["placement"]["level"] == "NVLinkPartition"
     assert server.condition("TopologySatisfied") == ("Unknown", "Unknown")
     message = server.told("TopologySatisfied")["message"]
-    assert message.startswith("no driver tells of the GPUs of 1 of 1 replicas (pair-1), which run on")
-    assert "for new ones: 2 GPUs that NVLink connects are asked for, and 0 are known" in message
+    assert message.startswith("nothing tells of the GPUs of 1 of 1 replicas (pair-1), which run on")
+    assert "as the pods that serve were made; once none serves any more: 2 GPUs that NVLink" in message
+
+
+def test_labels_that_are_away_for_a_moment_are_no_lack_of_nvlink() -> None:
+    server = Server()
+    server.reconcile(BY_LABELS)
+    server.store.put(POD, server.pod("pair-1", ready=True))
+    server.store.put(NODE, numbered(gpu_node(), 102))
+    server.reconcile(BY_LABELS)
+    assert server.condition("TopologySatisfied") == ("True", "Satisfied")
+    server.store.put(NODE, numbered(gpu_node(product=""), 103))
+    server.reconcile(inventory([gpu_node(product="")]))
+    assert server.condition("TopologySatisfied") == ("Unknown", "Unknown")
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        {"status": {"phase": "Failed", "reason": "UnexpectedAdmissionError"}},
+        {"status": {"phase": "Succeeded"}},
+        {"metadata": {"deletionTimestamp": "2026-01-01T12:00:00Z"}},
+    ],
+)
+def test_a_pod_that_is_no_replica_any_more_is_not_judged(gone: dict[str, Any]) -> None:
+    server = Server(nvlink="preferred")
+    server.reconcile(BY_LABELS)
+    server.store.put(NODE, numbered(gpu_node(), 102))
+    server.store.put(NODE, numbered(gpu_node("node-2", product="NVIDIA-L40S"), 103))
+    server.store.put(POD, server.pod("pair-1", ready=True))
+    other = server.pod("pair-2") | {"spec": {"nodeName": "node-2"}}
+    server.store.put(POD, other)
+    server.reconcile(BY_LABELS)
+    assert server.condition("TopologySatisfied") == ("False", "Fallback")
+    metadata = other["metadata"] | {"resourceVersion": "104"} | gone.get("metadata", {})
+    server.store.put(POD, other | gone | {"metadata": metadata})
+    server.reconcile(BY_LABELS)
+    assert server.condition("TopologySatisfied") == ("True", "Satisfied")
+    assert server.model["status"]["replicas"] == 1
 
 
 def test_without_gpus_there_are_no_conditions_about_them() -> None:

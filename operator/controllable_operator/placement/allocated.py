@@ -1,15 +1,16 @@
 """Which GPUs each replica really got: read back from its ResourceClaim, or from the node that it is on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from controllable_operator.placement.groups import DRIVER, PARTITIONS, is_switched
 from controllable_operator.placement.inventory import attributes, current_slices
-from controllable_operator.placement.node_labels import is_switched_node
+from controllable_operator.placement.node_labels import is_switched_node, tells_gpus
 from controllable_operator.placement.plan import Placement
 
 Manifest = Mapping[str, Any]
+Device = tuple[str, str]  # pool and name
 _PRODUCT_NAME = f"{DRIVER}/productName"
 
 
@@ -17,7 +18,7 @@ _PRODUCT_NAME = f"{DRIVER}/productName"
 class Allocated:
     """One replica that has its GPUs.
 
-    linked: whether NVLink is known to connect them; None where the driver tells of them no more.
+    linked: whether NVLink is known to connect them; None where nothing tells of them any more.
     """
 
     pod: str
@@ -35,41 +36,53 @@ def by_claims(
         claims: of the model's pods.
         slices: all that there are.
     """
-    known = {
-        (item["spec"]["pool"]["name"], device["name"]): attributes(device)
-        for item in current_slices(slices)
-        for device in item["spec"].get("devices") or []
-    }
-    found = []
-    for claim in claims:
-        status = claim.get("status") or {}
-        results = (status.get("allocation") or {}).get("devices", {}).get("results") or []
-        devices = [result for result in results if result["driver"] == DRIVER]
-        for user in status.get("reservedFor") or []:
-            if devices and user.get("resource") == "pods":
-                linked = _linked(placement, devices, known)
-                found.append(Allocated(user["name"], len(devices), linked))
+    users = list(_users(claims))
+    known = _attributes({device for _, devices in users for device in devices}, slices)
+    found = [Allocated(pod, len(devices), _linked(placement, devices, known)) for pod, devices in users]
     return sorted(found, key=lambda item: item.pod)
 
 
 def by_nodes(pods: Iterable[Manifest], nodes: Iterable[Manifest], gpus: int) -> list[Allocated]:
     """Replicas of a device plugin that have a node, by name."""
-    switched = {node["metadata"]["name"]: is_switched_node(node["metadata"].get("labels") or {}) for node in nodes}
-    return sorted(
-        (
-            Allocated(pod["metadata"]["name"], gpus, switched.get(node, False))
-            for pod in pods
-            if (node := (pod.get("spec") or {}).get("nodeName"))
-        ),
-        key=lambda item: item.pod,
-    )
+    homes = {
+        pod["metadata"]["name"]: node for pod in pods if (node := (pod.get("spec") or {}).get("nodeName"))
+    }
+    told = {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in nodes}
+    switched = {
+        name: is_switched_node(told[name])
+        for name in set(homes.values())
+        if name in told and tells_gpus(told[name])
+    }
+    return [Allocated(pod, gpus, switched.get(node)) for pod, node in sorted(homes.items())]
+
+
+def _users(claims: Iterable[Manifest]) -> Iterator[tuple[str, list[Device]]]:
+    """Pods, and the devices that they have been allocated."""
+    for claim in claims:
+        status = claim.get("status") or {}
+        results = (status.get("allocation") or {}).get("devices", {}).get("results") or []
+        devices = [(result["pool"], result["device"]) for result in results if result["driver"] == DRIVER]
+        for user in status.get("reservedFor") or []:
+            if devices and user.get("resource") == "pods":
+                yield user["name"], devices
+
+
+def _attributes(devices: set[Device], slices: Iterable[Manifest]) -> dict[Device, dict[str, Any]]:
+    """What the driver tells of these devices. Of a fleet's others nothing is read: each model asks, often."""
+    pools = {pool for pool, _ in devices}
+    found = {}
+    for item in current_slices(item for item in slices if item["spec"]["pool"]["name"] in pools):
+        for device in item["spec"].get("devices") or []:
+            if (name := (item["spec"]["pool"]["name"], device["name"])) in devices:
+                found[name] = attributes(device)
+    return found
 
 
 def _linked(
-    placement: Placement, results: list[Manifest], known: Mapping[tuple[str, str], Mapping[str, Any]]
+    placement: Placement, results: list[Device], known: Mapping[Device, Mapping[str, Any]]
 ) -> bool | None:
-    found = [known.get((result["pool"], result["device"])) for result in results]
-    if len({result["pool"] for result in results}) != 1 or not placement.has_nvlink:
+    found = [known.get(device) for device in results]
+    if len({pool for pool, _ in results}) != 1 or not placement.has_nvlink:
         return False
     devices = [device for device in found if device is not None]
     if len(devices) < len(found):

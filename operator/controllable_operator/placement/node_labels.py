@@ -1,4 +1,4 @@
-"""Labels of GPU Feature Discovery: what they tell of a node. Node affinity asks for the same (selectors.py)."""
+"""Labels of GPU Feature Discovery: what they tell of a node. selectors.py asks for the same."""
 
 import re
 from collections.abc import Mapping
@@ -25,8 +25,13 @@ def is_whole(labels: Labels) -> bool:
     return labels.get(SHARING) not in SHARED and INSTANCES not in labels
 
 
+def tells_gpus(labels: Labels) -> bool:
+    """Whether they tell what GPUs the node has. While GPU Feature Discovery starts again, they do not."""
+    return PRODUCT in labels or CLIQUE in labels
+
+
 def is_switched_node(labels: Labels) -> bool:
-    """Whether any two GPUs of the node are NVLink peers."""
+    """Whether any two GPUs of the node are known to be NVLink peers."""
     return is_whole(labels) and (CLIQUE in labels or labels.get(PRODUCT) in switched_values())
 
 

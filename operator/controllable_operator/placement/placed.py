@@ -104,4 +104,5 @@ def _kept(before: Placement, found: Placement) -> Placement:
     """
     if before.to_json() == found.to_json():
         return found
-    return replace(before, reason=f"as its pods were made; for new ones: {found.reason}"[:1024])
+    reason = f"as the pods that serve were made; once none serves any more: {found.reason}"
+    return replace(before, reason=reason[:1024])

@@ -9,6 +9,8 @@ from controllable_operator.placement.checkpoint import Checkpoint
 from controllable_operator.placement.memory import Memory
 from controllable_operator.placement.plan import Placement
 
+_NAMED = 3
+
 Verdict = tuple[bool | None, str, str]
 
 
@@ -22,12 +24,12 @@ def topology_satisfied(nvlink: str, placement: Placement, replicas: list[Allocat
     without = [replica.pod for replica in replicas if replica.linked is False]
     untold = [replica.pod for replica in replicas if replica.linked is None]
     if not placement.has_nvlink or without:
-        got = f"{len(without)} of {len(replicas)} replicas are without NVLink ({', '.join(without)}); "
+        got = f"{len(without)} of {len(replicas)} replicas are without NVLink ({_some(without)}); "
         return False, "Fallback", (got if without else "") + plan
     if untold:
         kept = "which run on as they are"
-        message = f"no driver tells of the GPUs of {len(untold)} of {len(replicas)} replicas"
-        return None, "Unknown", f"{message} ({', '.join(untold)}), {kept}; {plan}"
+        message = f"nothing tells of the GPUs of {len(untold)} of {len(replicas)} replicas"
+        return None, "Unknown", f"{message} ({_some(untold)}), {kept}; {plan}"
     if replicas:
         return True, "Satisfied", f"NVLink connects the GPUs of {_all(len(replicas))}; {plan}"
     if nvlink == "required":
@@ -68,6 +70,12 @@ def shareable(count: int, checkpoint: Checkpoint) -> Verdict | None:
 
 def _sizes(ask: Ask, gpus: Gpus) -> Iterable[int]:
     return (item.type.memory for item in gpus.offered if ask.met_by(item))
+
+
+def _some(pods: list[str]) -> str:
+    """The first of their names: a condition has no room for hundreds."""
+    told = ", ".join(pods[:_NAMED])
+    return f"{told} and {len(pods) - _NAMED} more" if len(pods) > _NAMED else told
 
 
 def _all(count: int) -> str:
