@@ -46,6 +46,7 @@ def test_a_budget_that_is_none_of_these_is_refused(budget):
         ("deadline", -1),
         ("deadline", math.nan),
         ("deadline", "soon"),
+        ("deadline", 10**400),
     ],
 )
 def test_a_limit_that_does_not_fit_is_refused_by_the_arguments_name(model, argument, value):

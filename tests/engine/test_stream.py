@@ -1,9 +1,11 @@
+import pytest
 from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.baselines import MajorityVote, SingleSample
 from controllable_inference.control.controller import GatedController, confidence_rank
 from controllable_inference.engine.detokenizer import Detokenizer, GrowingText
 from controllable_inference.engine.request import RequestBudget, SamplingParams
 from controllable_inference.engine.stream import visible
+from controllable_inference.errors import RequestError
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_engines import make_tokenizer
@@ -27,6 +29,12 @@ def test_what_was_shown_of_a_growing_text_is_never_taken_back(thought, said):
         assert final[0].startswith(reasoning)
         if "X" not in said:
             assert final[1].startswith(content)
+
+
+def test_stop_strings_have_a_length_at_which_comparing_costs_nothing():
+    with pytest.raises(RequestError, match=r"stop: must have at most 1000 characters in all, got 1200"):
+        SamplingParams(stop=["a" * 600, "b" * 600])
+    assert visible("x" * 9 + "ab", None, ["abc" + "d" * 997], ended=False) == ("", "x" * 9)
 
 
 def test_answer_deltas_joined_are_the_content(stepped):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from controllable_inference.evaluation.records import PathRecord, ProblemRecord
@@ -53,6 +55,17 @@ def test_a_gate_learns_to_tell_paths_of_one_problem_apart_and_takes_raw_features
         assert figures["pooled"] > 0.9
     scores = gate(torch.tensor([[[125.0, 2.0, 0.0], [125.0, -2.0, 0.0]]]))[0]
     assert scores[0] > 0.7 > 0.3 > scores[1]
+
+
+def test_steps_may_come_late_and_to_few_problems():
+    late = [
+        replace(path, tokens=4000, boundaries=[3000, 3100, 3200, 3300]) for path in problems(1, 1)[0].paths
+    ]
+    slow = replace(problems(1, 1)[0], paths=late)
+    stepless = replace(slow, paths=[replace(late[0], boundaries=[], features=torch.zeros(0, 3))])
+    gate, loss = train_gate([stepless] * 40 + [slow], [stepless, slow], GateRecipe(steps=10), 0)
+    assert 0 < loss < float("inf")
+    assert discrimination(gate, [slow])
 
 
 def test_calibrated_scores_mean_what_they_say():

@@ -396,8 +396,24 @@ def test_weights_that_control_json_was_not_written_for_are_not_loaded(trained, w
 
 def test_a_model_that_writes_no_steps_is_told_so(trained, work):
     ControlConfig.load(trained).model_copy(update={"step_delimiters": ["@"]}).save(trained)
-    with pytest.raises(TrainingError, match=r"no recorded path has more than \d.*step_delimiters"):
+    with pytest.raises(
+        TrainingError, match=r"no recorded path of the gate split has more than \d.*step_delimiters"
+    ):
         train(trained, work)
+
+
+def test_where_nothing_is_thought_about_there_is_no_policy_and_the_rest_is_kept(
+    model, work, monkeypatch, capsys
+):
+    monkeypatch.setattr(control, "FAST_GRID", (0.0, 2.0))  # all that there are
+    monkeypatch.setattr(control, "TOLERANCE", 1.0)
+    config, said = train(model, work)
+    assert config.gate is not None
+    assert config.budget.fast_threshold == 2.0
+    assert config.policy is None
+    assert "policy: none; the budget answers all problems without thinking" in said
+    with pytest.raises(TrainingError, match="nothing for a policy to decide: do without one"):
+        train(model, work, [Part.POLICY])
 
 
 def test_figures_of_parts_that_are_gone_do_not_stay(trained, work):

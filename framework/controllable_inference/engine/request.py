@@ -32,12 +32,21 @@ REASONS = {
 
 Messages = list[dict[str, Any]]
 
+MOST_STOP_CHARACTERS = 1000
+"""Of all stop strings together: each text that streams is compared with their beginnings at every step."""
+
 
 def _require(field_name: str, value: Any, rule: str, holds: Callable[[Any], bool]) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    is_number = whole or (isinstance(value, float) and math.isfinite(value))
-    if not is_number or not holds(value):
+    if not (whole or isinstance(value, float)) or not _is_finite(value) or not holds(value):
         raise RequestError(field_name, f"must be {rule}, got {value!r}")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float comes near
+        return False
 
 
 def _whole(value: Any) -> bool:
@@ -82,6 +91,9 @@ class SamplingParams:
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         if not all(isinstance(s, str) and s for s in self.stop):
             raise RequestError(at + "stop", f"must be a list of non-empty strings, got {list(self.stop)!r}")
+        if (length := sum(map(len, self.stop))) > MOST_STOP_CHARACTERS:
+            limit = f"must have at most {MOST_STOP_CHARACTERS} characters in all"
+            raise RequestError(at + "stop", f"{limit}, got {length}")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ def visible(text: str, think_end: str | None, stops: Sequence[str], ended: bool)
 
 
 def _hold_back(text: str, ends: Sequence[str]) -> str:
-    held = max((n for end in ends for n in range(1, len(end)) if text.endswith(end[:n])), default=0)
+    beginnings = (end[:n] for end in ends for n in range(1, min(len(end), len(text) + 1)))
+    held = max((len(one) for one in beginnings if text.endswith(one)), default=0)
     return text[: len(text) - held]
 
 

@@ -193,6 +193,11 @@ def train_budget_part(
     return BudgetPart(predictor, _choose_fast_threshold(gate, predictor, validation, setting, say))
 
 
+def is_all_fast(budget: BudgetPart | None, records: Sequence[ProblemRecord]) -> bool:
+    """Whether none of these problems is thought about."""
+    return budget is not None and max(predict(budget.predictor, list(records))) < budget.fast_threshold
+
+
 def train_policy_part(
     gate: GatePart,
     budget: BudgetPart | None,

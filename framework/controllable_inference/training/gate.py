@@ -48,14 +48,20 @@ def moment(record: ProblemRecord, now: int) -> list[tuple[PathRecord, int]]:
 
 
 def _sample(records: list[ProblemRecord], rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (n, F), outcomes (n,) and problem numbers (n,), each problem at a random moment."""
-    features, outcomes, groups = [], [], []
-    for group, record in enumerate(records):
-        for path, step in moment(record, rng.randint(1, max(path.tokens for path in record.paths))):
-            features.append(path.features[step])
-            outcomes.append(float(path.right))
-            groups.append(group)
-    return torch.stack(features).float(), torch.tensor(outcomes), torch.tensor(groups)
+    """Features (n, F), outcomes (n,) and problem numbers (n,), each problem at a random moment; where none
+    has come to a step by then, at the problems' ends.
+    """
+    longest = [max(path.tokens for path in record.paths) for record in records]
+    seen = [moment(record, rng.randint(1, most)) for record, most in zip(records, longest, strict=True)]
+    if not any(seen):
+        seen = [moment(record, most) for record, most in zip(records, longest, strict=True)]
+    rows = [(path, step, group) for group, paths in enumerate(seen) for path, step in paths]
+    features = torch.stack([path.features[step] for path, step, _ in rows]).float()
+    return (
+        features,
+        torch.tensor([float(row[0].right) for row in rows]),
+        torch.tensor([row[2] for row in rows]),
+    )
 
 
 def pairwise_loss(logits: Tensor, outcomes: Tensor, groups: Tensor) -> Tensor:
@@ -71,7 +77,8 @@ def train_gate(
 ) -> tuple[PathGate, float]:
     """The gate with the lowest validation loss seen, and that loss.
 
-    hidden_columns: how many columns of the features, the first ones, are hidden states. Features are
+    train and validation each have a path with a step. hidden_columns: how many columns of the features, the
+    first ones, are hidden states. Features are
     standardised in training; the scaling is folded into the first layer afterwards, so the saved gate takes
     raw feature vectors.
     """
@@ -97,10 +104,11 @@ def train_gate(
         fit = binary_cross_entropy_with_logits(logits, outcomes)
         return fit + recipe.pair_weight * pairwise_loss(logits, outcomes, groups)
 
+    stepping = [record for record in train if any(path.boundaries for path in record.paths)]
     checks = [_sample(validation, random.Random(seed)) for seed in range(4)]
     best, best_loss = copy.deepcopy(gate.state_dict()), float("inf")
     for step in range(1, recipe.steps + 1):
-        loss = loss_of(_sample(rng.sample(train, min(recipe.problems, len(train))), rng), training=True)
+        loss = loss_of(_sample(rng.sample(stepping, min(recipe.problems, len(stepping))), rng), training=True)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

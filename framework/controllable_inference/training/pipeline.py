@@ -246,14 +246,14 @@ def check_there_is_something_to_learn(
     )
 
 
-def check_there_are_steps(config: ControlConfig, records: Sequence[ProblemRecord]) -> None:
+def check_there_are_steps(config: ControlConfig, split: Split, records: Sequence[ProblemRecord]) -> None:
     """Raises TrainingError where no path is long enough for a gate ever to look at it."""
     most = max(len(path.boundaries) for record in records for path in record.paths)
     if most < control.MIN_STEPS:
         raise TrainingError(
-            f"a gate scores paths from their step {control.MIN_STEPS} on, and no recorded path has more than "
-            f"{most}: name in {CONTROL_FILE} what ends a step of this model (step_delimiters is "
-            f"{config.step_delimiters}), or do without a gate: train budget"
+            f"a gate scores paths from their step {control.MIN_STEPS} on, and no recorded path of the "
+            f"{split} split has more than {most}: name in {CONTROL_FILE} what ends a step of this model "
+            f"(step_delimiters is {config.step_delimiters}), or do without a gate: train budget"
         )
 
 
@@ -352,7 +352,8 @@ def train_parts(
     update: dict[str, Any] = {}
     data = {**config.data, **_data(parts, subject, recorded, task, options)}
     if Part.GATE in parts:
-        check_there_are_steps(config, [*train, *validation, *calibration])
+        for split in LEARNED_FROM:
+            check_there_are_steps(config, split, splits[split])
         hidden = 2 * subject.hidden_size
         gate = control.train_gate_part(train, validation, calibration, setting, hidden, progress.say)
         update |= {"gate": gate.config(), "features": FeatureConfig(names=list(kept.features))}
@@ -369,11 +370,19 @@ def train_parts(
     if Part.POLICY in parts:
         if gate is None:
             raise TrainingError("a policy goes by the gate's scores, and there is no gate: train gate first")
-        trained = control.train_policy_part(gate, budget, calibration, validation, setting, progress.say)
-        policy = PolicyPart(trained.policy, trained.setting.threshold)
-        update["policy"] = policy.config()
-        figures["policy"] = trained.figures()
-        data["policy_recipe"] = asdict(trained.recipe)
+        if any(control.is_all_fast(budget, records) for records in (calibration, validation)):
+            said = (
+                "the budget answers all problems without thinking, so there is nothing for a policy to decide"
+            )
+            if Part.BUDGET not in parts:
+                raise TrainingError(f"{said}: do without one, or take harder problems")
+            progress.say(f"policy: none; {said}")
+        else:
+            trained = control.train_policy_part(gate, budget, calibration, validation, setting, progress.say)
+            policy = PolicyPart(trained.policy, trained.setting.threshold)
+            update["policy"] = policy.config()
+            figures["policy"] = trained.figures()
+            data["policy_recipe"] = asdict(trained.recipe)
     elif kept.policy and "policy" in config.figures:
         figures["policy"] = config.figures["policy"]
     shown = [split for split in (Split.VALIDATION, Split.TEST) if split in splits]
