@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from controllable_operator.kinds import DEVICE_CLASS, NODE, RESOURCE_SLICE
+from controllable_operator.kinds import DEVICE_CLASS, GPU_KINDS, NODE, RESOURCE_SLICE
 from controllable_operator.placement import Gpus, inventory
 from controllable_operator.store import Store
 
@@ -33,6 +33,7 @@ class GpuInventory:
         self.gpus = Gpus()
         self._store, self._attribute = store, attribute
         self._multi_node, self._changed = multi_node, changed
+        self._counted: object = None
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self) -> None:
@@ -46,14 +47,19 @@ class GpuInventory:
             self._timer.cancel()
 
     def look(self) -> None:
-        """Count anew."""
+        """Count anew, if anything changed: a kubelet tells every few seconds of each node that it is alive."""
         self._timer = None
+        multi_node = self._multi_node()
+        told = (multi_node, *(self._store.changes(kind) for kind in GPU_KINDS))
+        if told == self._counted:
+            return
+        self._counted = told
         found = inventory(
             self._store.all(NODE),
             self._store.all(RESOURCE_SLICE),
             self._store.all(DEVICE_CLASS),
             self._attribute,
-            self._multi_node(),
+            multi_node,
         )
         if found != self.gpus:
             logger.info("GPUs of the cluster: %s", found.told())

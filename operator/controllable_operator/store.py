@@ -6,6 +6,7 @@ reconciliation always sees its own writes, and a late event never brings back wh
 """
 
 import threading
+from collections import Counter
 from typing import Any
 
 from controllable_operator.api import GROUP, KIND
@@ -35,6 +36,7 @@ class Store:
         self._objects: dict[Kind, dict[Key, Manifest]] = {}
         self._owned: dict[Key, set[tuple[Kind, Key]]] = {}
         self._gone: dict[tuple[Kind, Key], int] = {}
+        self._changes: Counter[Kind] = Counter()
 
     def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """The object, None where none is known."""
@@ -51,6 +53,11 @@ class Store:
         with self._lock:
             keys = [key for of, key in self._owned.get((namespace, model), ()) if of == kind]
             return [self._objects[kind][key] for key in sorted(keys)]
+
+    def changes(self, kind: Kind) -> int:
+        """How often objects of a kind came, went, or told something else than before."""
+        with self._lock:
+            return self._changes[kind]
 
     def put(self, kind: Kind, manifest: Manifest) -> set[Key]:
         """Take in an object as it is. Returns the models that this is news to."""
@@ -81,6 +88,7 @@ class Store:
         """
         with self._lock:
             objects = self._objects.pop(kind, {})
+            self._changes[kind] += len(objects)
             for key, manifest in objects.items():
                 self._index(kind, key, manifest, None)
             return {owner for manifest in objects.values() if (owner := _owner(kind, manifest))}
@@ -98,6 +106,7 @@ class Store:
             self._index(kind, key, before, after)
         elif _says_the_same(before, after):
             return set()
+        self._changes[kind] += 1
         return owners
 
     def _remove(self, kind: Kind, key: Key, version: int) -> set[Key]:
@@ -111,6 +120,7 @@ class Store:
         if before is None:
             return set()
         del self._objects[kind][key]
+        self._changes[kind] += 1
         self._index(kind, key, before, None)
         owner = _owner(kind, before)
         return {owner} if owner else set()

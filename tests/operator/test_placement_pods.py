@@ -13,6 +13,7 @@ from controllable_operator.desired.gpus import claim_templates, planned
 from controllable_operator.errors import InvalidSpec, Unplaceable
 from controllable_operator.placement import Gpus, inventory
 from controllable_operator.placement.allocated import Allocated, by_claims, by_nodes
+from controllable_operator.placement.inventory import attributes
 from controllable_operator.placement.placed import Placed, place
 from controllable_operator.placement.verdicts import topology_satisfied
 from controllable_operator.settings import Settings
@@ -365,6 +366,20 @@ def test_gpus_that_have_the_attribute_no_more_are_no_group_and_of_others_nothing
 ) -> None:
     found = placed(make_model(gpu=PAIR), BY_DRA).placement
     assert by_claims(found, [claim("a", ["gpu-2", "gpu-3"])], [board]) == [Allocated("a", 2, linked)]
+
+
+def test_of_a_fleets_devices_only_those_that_are_claimed_are_read(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(
+        "controllable_operator.placement.allocated.attributes",
+        lambda device: read.append(device["name"]) or attributes(device),
+    )
+    found = placed(make_model(gpu=PAIR), BY_DRA).placement
+    fleet = [resource_slice(f"node-{number}", partition2=2) for number in range(100)]
+    assert by_claims(found, [claim("a", ["gpu-2", "gpu-3"], "node-7")], fleet) == [Allocated("a", 2, True)]
+    assert read == ["gpu-2", "gpu-3"]
 
 
 def test_a_claim_that_waits_is_not_told(make_model: MakeModel) -> None:

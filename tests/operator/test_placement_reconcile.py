@@ -171,6 +171,15 @@ def test_what_a_pod_got_is_read_back_from_its_claim() -> None:
     assert server.condition("TopologySatisfied") == ("False", "Fallback")
 
 
+def test_what_connects_gpus_is_not_looked_up_for_those_who_do_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controllable_operator.placing.by_claims", lambda *_: pytest.fail("looked up"))
+    server = Server(count=1, nvlink="none")
+    server.reconcile(BY_DRA)
+    server.store.put(POD, server.pod("pair-1", ready=True))
+    server.reconcile(BY_DRA)
+    assert server.condition("TopologySatisfied") == ("False", "NotRequested")
+
+
 def test_a_driver_that_is_away_restarts_no_pod_that_serves() -> None:
     server = Server()
     server.reconcile(BY_DRA)
@@ -321,14 +330,31 @@ def test_what_a_node_tells_is_news_to_no_single_model() -> None:
     assert Store().put(NODE, node) == set()
 
 
-def test_models_are_looked_at_again_when_gpus_come_and_not_at_every_heartbeat() -> None:
-    store, changes = Store(), []
-    gpus = GpuInventory(store, "", lambda: False, lambda: changes.append(1))
+def test_gpus_are_counted_and_models_looked_at_when_something_changed_and_not_at_every_heartbeat(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[Gpus] = []
+    monkeypatch.setattr(
+        "controllable_operator.gpu_inventory.inventory",
+        lambda *told: counted.append(inventory(*told)) or counted[-1],
+    )
+    store, changes, both_served = Store(), [], []
+    gpus = GpuInventory(store, "", lambda: bool(both_served), lambda: changes.append(1))
     store.put(NODE, numbered(gpu_node(), 1))
     gpus.look()
+    assert (len(counted), len(changes), gpus.gpus.nodes[0].total) == (1, 1, 8)
     store.put(NODE, numbered(gpu_node(), 2))
     gpus.look()
-    assert (len(changes), gpus.gpus.nodes[0].total) == (1, 8)
+    assert (len(counted), len(changes)) == (1, 1)
+    store.put(NODE, numbered(gpu_node(gpus=4), 3))
+    gpus.look()
+    assert (len(counted), len(changes), gpus.gpus.nodes[0].total) == (2, 2, 4)
+    both_served.append(1)
+    gpus.look()
+    assert gpus.gpus.multi_node
+    store.remove(NODE, numbered(gpu_node(gpus=4), 4))
+    gpus.look()
+    assert gpus.gpus.nodes == ()
 
 
 def test_once_the_dra_api_is_gone_models_are_placed_by_labels() -> None:
