@@ -50,13 +50,15 @@ class Stage(Enum):
 class Problem:
     """Why a pod doesn't get on.
 
-    ready, loaded: reasons for the conditions Ready and ModelLoaded. attempts: how often it was tried.
+    ready, loaded: reasons for the conditions Ready and ModelLoaded. attempts: how often it was tried. noise:
+    the end of the message, whose numbers are no news.
     """
 
     ready: str
     loaded: str
     message: str
     attempts: int = 1
+    noise: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def _problem(pod: dict[str, Any]) -> Problem | None:
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         message = scheduled.get("message", "no node has room")
-        return Problem("InsufficientCapacity", "InsufficientCapacity", message)
+        # The scheduler looks again whenever anything moves, and counts the nodes by what is in the way.
+        return Problem("InsufficientCapacity", "InsufficientCapacity", message, noise=message)
     if condition(pod, "Ready").get("status") == "True":
         return None
     return worst(_container_problems(pod))

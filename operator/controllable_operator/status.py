@@ -36,6 +36,7 @@ _STATUS: dict[bool | None, Literal["True", "False", "Unknown"]] = {
 _OF_CHILDREN = {"ScalingActive", "Monitored"}
 
 _WITH_DIGITS = re.compile(r"[\w-]*\d[\w-]*")
+_CLAUSE_END = re.compile(r"[,.:;] ")
 
 Verdict = tuple[bool | None, str, str]  # status, reason, message
 
@@ -105,7 +106,8 @@ def _ready(
 ) -> Verdict:
     wanted, serving = model.spec.wanted_replicas, _count(current, Stage.READY)
     if error is not None:
-        return False, error.reason, _steady(model, error)
+        text = str(error)
+        return False, error.reason, _steady(model, "Ready", text, text if isinstance(error, ApiError) else "")
     if model.spec.suspend:
         return True, "Suspended", f"stopped on purpose; without spec.suspend, {_back(model)}"
     if wanted == 0:
@@ -115,7 +117,7 @@ def _ready(
     if serving >= wanted and not older:
         return True, "Serving", f"{serving} of {wanted} pods answer{_budget(model)}"
     if problem:
-        return False, problem.ready, problem.message
+        return False, problem.ready, _steady(model, "Ready", problem.message, problem.noise)
     if rollout and rollout.strategy == "Canary" and rollout.state in CANARY_STATES:
         return False, "Progressing", f"canary, {rollout.reason}"
     progress = f"{min(serving, wanted)} of {wanted} pods of this generation answer"
@@ -138,20 +140,22 @@ def _back(model: ControllableModel) -> str:
     return f"{replicas} pods start" if replicas > 1 else "one pod starts" if replicas else "no pod starts"
 
 
-def _steady(model: ControllableModel, error: OperatorError) -> str:
-    """The error's message, or the one told before where only ports, times or ids in it differ.
+def _steady(model: ControllableModel, kind: str, message: str, noise: str) -> str:
+    """The message, or the one told before where only counts, ports, times or ids differ in `noise`, its end.
 
     They are no news, and every write of a status makes the operator look, and be refused, once more.
     """
-    told = [(c.observed_generation, c.message) for c in model.status.conditions or [] if c.type == "Ready"]
-    for generation, message in told if isinstance(error, ApiError) else []:
-        if generation == model.metadata.generation and _words(message) == _words(str(error)):
-            return message
-    return str(error)
+    head = message.removesuffix(noise)
+    for told in (model.status.conditions or []) if noise else []:
+        same = told.type == kind and told.observed_generation == model.metadata.generation
+        if same and told.message.startswith(head) and _words(told.message[len(head) :]) == _words(noise):
+            return told.message
+    return message
 
 
-def _words(message: str) -> str:
-    return _WITH_DIGITS.sub("", message)
+def _words(message: str) -> list[str]:
+    """Its clauses without numbers. The scheduler sorts them by these."""
+    return sorted(clause.strip(" .") for clause in _CLAUSE_END.split(_WITH_DIGITS.sub("", message)))
 
 
 def _model_loaded(model: ControllableModel, current: list[PodReport]) -> Verdict:
@@ -159,7 +163,7 @@ def _model_loaded(model: ControllableModel, current: list[PodReport]) -> Verdict
         zero = "Suspended" if model.spec.suspend else "ScaledToZero"
         return False, "NoPods" if model.spec.wanted_replicas else zero, "there are no pods of this generation"
     if problem := _worst(current):
-        return False, problem.loaded, problem.message
+        return False, problem.loaded, _steady(model, "ModelLoaded", problem.message, problem.noise)
     for stage, reason in (
         (Stage.SILENT, "EngineDead"),
         (Stage.GATED, "Pending"),

@@ -171,7 +171,9 @@ def test_what_a_pod_got_is_read_back_from_its_claim() -> None:
     assert server.condition("TopologySatisfied") == ("False", "Fallback")
 
 
-def test_what_connects_gpus_is_not_looked_up_for_those_who_do_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_connects_gpus_is_not_looked_up_for_those_who_do_not_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("controllable_operator.placing.by_claims", lambda *_: pytest.fail("looked up"))
     server = Server(count=1, nvlink="none")
     server.reconcile(BY_DRA)
@@ -295,6 +297,25 @@ def test_a_pod_that_finds_no_gpus_is_told_with_what_is_asked_for_and_what_is_the
     )
     assert "has 8 x NVIDIA H100 80GB HBM3, free or not; ask for fewer GPUs, add nodes, or wait" in message
     assert message.endswith("The scheduler: 1 cannot allocate all claims")
+
+
+def test_of_a_pod_that_finds_no_gpus_the_clusters_numbers_are_those_of_now() -> None:
+    server = Server()
+    server.reconcile(BY_DRA)
+    told = {"status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available: 1 no claim"}
+    server.store.put(POD, scheduled(server.pod("pair-1"), **told))
+    server.reconcile(BY_DRA)
+    more = inventory([], [BOARD, resource_slice("node-2", partition2=2)], [CLASS])
+    pod = scheduled(server.pod("pair-1"), **told | {"message": "0/2 nodes are available: 2 no claim"})
+    pod["metadata"]["resourceVersion"] = "103"
+    server.store.put(POD, pod)
+    server.reconcile(BY_DRA)
+    assert server.told("Ready")["message"].endswith(
+        "has 8 x NVIDIA H100 80GB HBM3, free or not; ask for fewer GPUs, "
+        "add nodes, or wait until others end. The scheduler: 0/1 nodes are available: 1 no claim"
+    )
+    server.reconcile(more)
+    assert "has 16 x NVIDIA H100 80GB HBM3" in server.told("Ready")["message"]
 
 
 def test_a_pod_that_waits_for_a_queue_is_on_its_way() -> None:

@@ -462,6 +462,36 @@ def test_no_room_is_told_in_the_schedulers_words(observe: Callable[..., Status],
 
 
 @pytest.mark.parametrize(
+    ("then", "is_news"),
+    [
+        (
+            "0/6 nodes are available: 2 node(s) had taints, 4 Insufficient nvidia.com/gpu. preemption: no.",
+            False,
+        ),
+        ("0/5 nodes are available: 5 Insufficient nvidia.com/gpu. preemption: no.", True),
+    ],
+)
+def test_how_many_nodes_have_no_room_is_no_news_but_what_is_in_the_way_is(
+    observe: Callable[..., Status], make_pod: MakePod, make_model: MakeModel, then: str, is_news: bool
+) -> None:
+    def waiting(message: str, previous: Status | None = None) -> tuple[ControllableModel, Status]:
+        pod = make_pod("pending", scheduled={"reason": "Unschedulable", "message": message})
+        model = make_model()
+        model.status = previous or model.status
+        return model, observe(pod, model=model)
+
+    first = "0/5 nodes are available: 2 Insufficient nvidia.com/gpu, 3 node(s) had taints. preemption: no."
+    _, before = waiting(first)
+    model, after = waiting(then, before)
+    assert (after != before) == is_news
+    assert bool(events_for(model, after, LATER)) == is_news
+    for kind in ("Ready", "ModelLoaded"):
+        found = condition(after, kind)
+        assert found is not None
+        assert found.message == (then if is_news else first)
+
+
+@pytest.mark.parametrize(
     ("message", "reason"),
     [
         ("pods is forbidden: exceeded quota: q", "InsufficientCapacity"),
