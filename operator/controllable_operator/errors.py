@@ -20,7 +20,8 @@ class InvalidSpec(OperatorError):
 
 
 class Unplaceable(OperatorError):
-    """No pod is to be made, as the GPUs that there are can't be what is asked for."""
+    """No pod is to be made, as the GPUs that there are can't be what is asked for. Of itself, nothing
+    changes: no pod waits that would make an autoscaler add a node."""
 
     reason = "InsufficientCapacity"
     permanent = True

@@ -49,11 +49,15 @@ class Boards:
         kind = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice"}
         self._cluster.apply(kind | {"metadata": {"name": f"{node}-gpu"}, "spec": spec})
 
+    def settle(self) -> None:
+        """Wait until the operator knows of them."""
+        time.sleep(_SETTLED_SECONDS)
+
     def forget(self) -> None:
         """There is none any more."""
         if self._made:
             self._cluster("delete", *dict.fromkeys(self._made), "--wait=false", "--ignore-not-found")
-            time.sleep(_SETTLED_SECONDS)
+            self.settle()
         self._made = []
 
 

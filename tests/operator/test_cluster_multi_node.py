@@ -47,6 +47,7 @@ def rack(boards: Boards, kinds_of_others: None) -> Boards:
     for index in range(4):
         node = gpu_node(f"node-{index}", 4, "NVIDIA-GB200", "189471", f"rack.{index // 2}")
         boards.tell(str(index), labels=node)
+    boards.settle()
     return boards
 
 

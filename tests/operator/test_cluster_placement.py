@@ -18,6 +18,8 @@ def test_required_waits_for_nvlink_and_then_gets_it(
     kubectl: Kubectl, boards: Boards, operator: OperatorProcess
 ) -> None:
     asked = {"product": "H100-80GB-HBM3", "memory": "80Gi", "architecture": "Hopper"}
+    boards.tell("other", labels=BARE)
+    boards.settle()
     kubectl.apply(model(gpu={"count": 2, "nvlink": "required"} | asked, replicas=2))
     eventually(lambda: condition(kubectl, "TopologySatisfied")[1] == "MechanismUnavailable", SOON)
     assert condition(kubectl, "Ready")[:2] == ("False", "InsufficientCapacity")
@@ -139,7 +141,7 @@ def test_as_one_thing_after_the_other_goes_the_plan_moves_down_the_table(
         ),
         (
             {},
-            ("DevicePlugin", "Node", "MechanismUnavailable", "no node has GPUs"),
+            ("DevicePlugin", "NVSwitchNode", "Guaranteed", "no node has GPUs yet"),
             (
                 "DevicePlugin",
                 "Node",

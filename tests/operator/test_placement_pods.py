@@ -11,7 +11,7 @@ from controllable_operator.cluster import Cluster
 from controllable_operator.desired import desired
 from controllable_operator.desired.gpus import claim_templates, planned
 from controllable_operator.errors import InvalidSpec, Unplaceable
-from controllable_operator.placement import Gpus, inventory
+from controllable_operator.placement import Gpus, Placement, inventory
 from controllable_operator.placement.allocated import Allocated, by_claims, by_nodes
 from controllable_operator.placement.inventory import attributes
 from controllable_operator.placement.placed import Placed, place
@@ -23,6 +23,7 @@ MakeModel = Callable[..., ControllableModel]
 BOARD = resource_slice(partition2=2)
 BY_DRA = inventory([], [BOARD], [DEVICE_CLASS])
 BY_LABELS = inventory([gpu_node()])
+PLAIN = inventory([gpu_node(product="")])
 SWITCHED = resource_slice("node-2", product="NVIDIA A100-SXM4-80GB")
 BY_SWITCH = inventory([], [SWITCHED], [DEVICE_CLASS])
 BY_BOTH = inventory([], [BOARD, SWITCHED], [DEVICE_CLASS])
@@ -302,19 +303,37 @@ def test_without_a_pod_that_serves_the_plan_is_made_anew(make_model: MakeModel) 
     model = make_model(gpu=PAIR)
     before = placed(model, BY_DRA).placement
     with pytest.raises(Unplaceable, match=r"^spec\.gpu: 2 GPUs that NVLink connects are asked for"):
-        placed(model, Gpus(), before=[before], serving=False).check()
+        placed(model, PLAIN, before=[before], serving=False).check()
+
+
+@pytest.mark.parametrize("gpu", [PAIR, CUBE])
+def test_pods_that_load_keep_their_plan_while_nothing_tells_of_gpus(
+    make_model: MakeModel, gpu: dict[str, Any]
+) -> None:
+    """They would be the first to go in a rollout, and may have loaded for half an hour."""
+    model = make_model(gpu=gpu)
+    before = placed(model, BY_DRA).placement
+    kept = placed(model, Gpus(), before=[before], serving=False)
+    assert kept.placement.to_json() == before.to_json()
+    assert kept.placement.reason.startswith("as its pods were made; planned anew, it would be: ")
+
+
+def test_a_template_that_was_made_when_nothing_linked_the_gpus_is_not_kept(make_model: MakeModel) -> None:
+    """As that of a model that is suspended: it has no pods, which an obstacle would keep it from."""
+    model = make_model(gpu=PAIR, suspend=True)
+    before = Placement.of_json(placed(model, PLAIN).placement.to_json())
+    assert placed(model, Gpus(), before=[before]).placement.level == "NVSwitchNode"
 
 
 def test_pods_of_another_ask_keep_nothing(make_model: MakeModel) -> None:
     before = placed(make_model(gpu=CUBE), BY_DRA).placement
-    found = placed(make_model(gpu=PAIR), Gpus(), before=[before], serving=True)
+    found = placed(make_model(gpu=PAIR), PLAIN, before=[before], serving=True)
     assert found.placement.obstacle is not None
 
 
 def test_a_better_plan_is_taken_even_from_pods_that_serve(make_model: MakeModel) -> None:
     model = make_model(gpu=CUBE)
-    plain = inventory([gpu_node(product="")])
-    before = placed(model, plain).placement
+    before = placed(model, PLAIN).placement
     assert placed(model, BY_DRA, before=[before], serving=True).placement.level == "NVLinkPartition"
 
 

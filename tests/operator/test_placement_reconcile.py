@@ -30,6 +30,7 @@ from gpu_objects import claim, gpu_node, resource_slice
 BOARD = resource_slice(partition2=2)
 BY_DRA = inventory([], [BOARD], [CLASS])
 BY_LABELS = inventory([gpu_node()])
+PLAIN = inventory([gpu_node(product="")])
 
 
 class Server:
@@ -109,7 +110,7 @@ class Server:
 def test_where_nvlink_can_not_be_had_nothing_is_made_and_the_status_says_why() -> None:
     server = Server()
     with pytest.raises(Unplaceable):
-        server.reconcile(Gpus())
+        server.reconcile(PLAIN)
     assert server.applied == []
     assert server.condition("Ready") == ("False", "InsufficientCapacity")
     assert server.condition("TopologySatisfied") == ("False", "MechanismUnavailable")
@@ -117,10 +118,26 @@ def test_where_nvlink_can_not_be_had_nothing_is_made_and_the_status_says_why() -
     assert server.model["status"]["observedGeneration"] == 1
 
 
+def test_where_no_gpus_are_to_be_seen_a_pod_waits_for_an_autoscaler_and_says_what_for() -> None:
+    server = Server()
+    server.reconcile(Gpus())
+    words = {"status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}
+    server.store.put(POD, scheduled(server.pod("pair-1"), **words) | {"spec": {}})
+    server.reconcile(Gpus())
+    assert server.condition("TopologySatisfied") == ("True", "Guaranteed")
+    assert server.condition("Ready") == ("False", "InsufficientCapacity")
+    assert server.told("Ready")["message"].startswith(
+        "each replica asks for 2 GPUs that NVLink connects on one node, and the cluster has no GPUs, free or not"
+    )
+    assert not any(c["type"] == "Stalled" for c in server.model["status"]["conditions"])
+    server.reconcile(BY_DRA)
+    assert server.model["status"]["placement"]["level"] == "NVLinkPartition"
+
+
 def test_once_the_gpus_are_there_the_template_comes_before_the_pods() -> None:
     server = Server()
     with pytest.raises(Unplaceable):
-        server.reconcile(Gpus())
+        server.reconcile(PLAIN)
     server.reconcile(BY_DRA)
     made = server.applied
     assert made.index("ResourceClaimTemplate") < made.index("Deployment")
@@ -194,7 +211,7 @@ def test_a_driver_that_is_away_restarts_no_pod_that_serves() -> None:
     assert server.condition("TopologySatisfied") == ("Unknown", "Unknown")
     message = server.told("TopologySatisfied")["message"]
     assert message.startswith("nothing tells of the GPUs of 1 of 1 replicas (pair-1), which run on")
-    assert "as the pods that serve were made; once none serves any more: 2 GPUs that NVLink" in message
+    assert "as its pods were made; planned anew, it would be: no node has GPUs yet" in message
 
 
 def test_labels_that_are_away_for_a_moment_are_no_lack_of_nvlink() -> None:
@@ -279,8 +296,9 @@ def test_a_pod_that_has_its_claim_does_not_ask_the_quota() -> None:
     pod = server.pod("pair-1", ready=False)
     pod["status"] = {"resourceClaimStatuses": [{"name": "gpus", "resourceClaimName": "pair-1-gpus"}]}
     server.store.put(POD, pod)
-    server.quotas = [{"metadata": {"name": "team"}, "status": {"hard": {"x": "0"}}}]
-    server.reconcile(BY_DRA)
+    name = "gpu.nvidia.com.deviceclass.resource.k8s.io/devices"
+    server.quotas = [{"metadata": {"name": "full"}, "status": {"hard": {name: "2"}, "used": {name: "2"}}}]
+    assert server.reconcile(BY_DRA) is None, "nothing is to be asked again"
     assert server.condition("Ready") == ("False", "Progressing")
 
 

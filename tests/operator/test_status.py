@@ -476,8 +476,7 @@ def test_how_many_nodes_have_no_room_is_no_news_but_what_is_in_the_way_is(
 ) -> None:
     def waiting(message: str, previous: Status | None = None) -> tuple[ControllableModel, Status]:
         pod = make_pod("pending", scheduled={"reason": "Unschedulable", "message": message})
-        model = make_model()
-        model.status = previous or model.status
+        model = make_model().model_copy(update={"status": previous or Status()})
         return model, observe(pod, model=model)
 
     first = "0/5 nodes are available: 2 Insufficient nvidia.com/gpu, 3 node(s) had taints. preemption: no."

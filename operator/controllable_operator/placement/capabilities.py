@@ -72,6 +72,11 @@ class Gpus:
     multi_node: bool = False
 
     @property
+    def silent(self) -> bool:
+        """Whether nothing tells of any GPU: there are none yet, or their drivers are away."""
+        return not (self.devices or self.nodes)
+
+    @property
     def claimable(self) -> tuple[Devices, ...]:
         """GPUs that a ResourceClaim can be allocated."""
         return self.devices if self.device_class else ()

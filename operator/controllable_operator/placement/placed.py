@@ -88,7 +88,7 @@ def place(
     found = plan(ask, gpus, attribute)
     same = next((earlier for earlier in before if earlier.asked == found.asked), None)
     serving = serving and same is not None
-    if same and serving and same.rank <= found.rank:
+    if same and (serving or gpus.silent) and same.rank <= found.rank:
         found = _kept(same, found)
     uri = model.spec.model.uri
     checkpoint = of_uri(uri)
@@ -98,11 +98,11 @@ def place(
 
 
 def _kept(before: Placement, found: Placement) -> Placement:
-    """The plan of pods that serve, where another would be no better.
+    """The plan of pods that serve, or of which nobody knows better, where another would be no better.
 
     A driver that is restarted is gone for a moment, and that is no reason to restart the models.
     """
     if before.to_json() == found.to_json():
         return found
-    reason = f"as the pods that serve were made; once none serves any more: {found.reason}"
+    reason = f"as its pods were made; planned anew, it would be: {found.reason}"
     return replace(before, reason=reason[:1024])

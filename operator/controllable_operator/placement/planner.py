@@ -14,7 +14,8 @@ _ADD = "ask for fewer GPUs, or add nodes that have more"
 def plan(ask: Ask, gpus: Gpus, attribute: str = "") -> Placement:
     """How every replica's GPUs are asked for.
 
-    `required` is met in full or not at all: then the plan has an obstacle, and no pod is to be made.
+    `required` is met in full or not at all: then the plan has an obstacle, and no pod is to be made. Where no
+    GPUs are to be seen, pods may wait for an autoscaler to bring some, and start on nothing less.
     `preferred` takes the best that is there.
 
     Args:
@@ -33,7 +34,7 @@ def _strongest(ask: Ask, gpus: Gpus, attribute: str) -> Placement:
     whole = [item for item in nodes if not item.shared]
     linked = _any_of(list(_linked(ask, devices, whole, attribute)))
     if ask.nvlink == "required":
-        return linked or _impossible(ask, gpus, devices, whole, attribute)
+        return linked or _awaited(ask, gpus) or _impossible(ask, gpus, devices, whole, attribute)
     return linked or _near(ask, devices) or _any(ask, devices, whole, _unmet(ask, gpus))
 
 
@@ -60,6 +61,14 @@ def _any_of(plans: list[Placement]) -> Placement | None:
     best, *others = (item for item in plans if item.mechanism == "DRA")
     reason = "; or ".join(item.reason for item in (best, *others))
     return replace(best, also=tuple(item.attribute for item in others), reason=reason)
+
+
+def _awaited(ask: Ask, gpus: Gpus) -> Placement | None:
+    """A plan for GPUs that are still to come. The affinity of its pods lets them onto such nodes only."""
+    if not gpus.silent:
+        return None
+    reason = "no node has GPUs yet; pods wait for one with labels that tell of NVSwitch"
+    return Placement("DevicePlugin", "NVSwitchNode", ask.count, reason=reason)
 
 
 def _near(ask: Ask, devices: list[Devices]) -> Placement | None:
@@ -136,12 +145,10 @@ def _silence(gpus: Gpus) -> str:
         )
     if any(item.type.product for item in gpus.nodes):
         return "the GPUs of these nodes are not known to be connected; take NVSwitch nodes or a DRA driver"
-    if gpus.nodes:
-        return (
-            "a device plugin alone chooses GPUs without regard to NVLink; install GPU Feature Discovery "
-            "(node labels) or a DRA driver"
-        )
-    return "no node has GPUs; add some, with NVIDIA's DRA driver or device plugin"
+    return (
+        "a device plugin alone chooses GPUs without regard to NVLink; install GPU Feature Discovery "
+        "(node labels) or a DRA driver"
+    )
 
 
 def _exact(ask: Ask, attribute: str) -> list[str]:
