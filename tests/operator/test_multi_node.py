@@ -10,6 +10,7 @@ from gpu_objects import gpu_node
 from plugin_objects import model_manifest
 
 RACK = [gpu_node(f"node-{i}", 4, "NVIDIA-GB200", "189471", "c1.0") for i in range(18)]
+SHARED_RACK = [gpu_node(f"node-{i}", 4, "NVIDIA-GB200", "189471", "c1.0", "mps") for i in range(18)]
 GPUS = inventory(RACK, multi_node=True)
 EIGHT = {"count": 8, "nvlink": "required"}
 
@@ -87,7 +88,9 @@ def test_preferred_may_span_nodes_as_well(nvlink: str) -> None:
 @pytest.mark.parametrize(
     ("gpus", "gpu", "said"),
     [
-        (None, EIGHT, "the right to list nodes"),
+        (None, EIGHT, "the right to list nodes, resourceslices and deviceclasses"),
+        (inventory([], multi_node=True), EIGHT, "no clique of nodes has 8 such GPUs"),
+        (inventory(SHARED_RACK, multi_node=True), EIGHT, "no clique of nodes has 8 such GPUs"),
         (inventory(RACK), EIGHT, "not both served here"),
         (GPUS, {"count": 0}, "do not span nodes"),
         (GPUS, {"count": 1}, "do not span nodes"),
@@ -99,6 +102,17 @@ def test_preferred_may_span_nodes_as_well(nvlink: str) -> None:
 def test_where_it_makes_no_sense_it_is_said_why(gpus: Gpus | None, gpu: dict[str, Any], said: str) -> None:
     with pytest.raises(NotApplicable, match=said):
         built(gpus, gpu=gpu)
+
+
+def test_what_the_operator_knows_of_an_administrators_attribute_counts() -> None:
+    reason = "the DRA driver groups NVLink peers by example.com/island"
+    plan = {"mechanism": "DRA", "level": "NVLinkPartition", "gpusPerReplica": 8, "reason": reason}
+    manifest = model_manifest("big", placement=plan, observedGeneration=1)
+    manifest["spec"]["gpu"] = EIGHT
+    with pytest.raises(NotApplicable, match="fits one node .*example.com/island"):
+        build(manifest, GPUS, "runtime:1")
+    manifest["metadata"]["generation"] = 2  # it asks for something else since
+    assert build(manifest, GPUS, "runtime:1")["items"]
 
 
 def test_without_an_image_it_is_asked_for() -> None:

@@ -135,6 +135,10 @@ def test_a_clique_label_makes_any_product_a_switched_one() -> None:
     assert told(plan(PAIR, gpus)) == ("DevicePlugin", "NVSwitchNode", None)
 
 
+def clique_of(*gpus: int, name: str = "c1.0") -> list[Any]:
+    return [gpu_node(f"{name}-{i}", size, "NVIDIA-GB200", "189471", name) for i, size in enumerate(gpus)]
+
+
 RACK = [gpu_node(f"node-{i}", 4, "NVIDIA-GB200", "189471", "c1.0") for i in range(18)]
 
 
@@ -170,6 +174,10 @@ def test_a_clique_over_several_nodes_is_seen_but_a_replica_is_one_pod(
         (9, RACK[:2], None),  # not that many
         (2, [gpu_node(f"node-{i}", 1, clique="c1.0") for i in range(2)], Group(2, 1)),
         (16, [gpu_node(f"node-{i}") for i in range(4)], None),  # no clique
+        (8, clique_of(4, 1, 1, 1, 1), None),  # one node alone has four
+        (12, clique_of(8, 4, 4), Group(3, 4)),  # nor do two have six
+        (8, [*clique_of(8), *clique_of(4, 4, name="c2.0")], Group(2, 4)),
+        (8, [*clique_of(4), *clique_of(4, name="c2.0")], None),  # two cliques
     ],
 )
 def test_a_replica_over_several_nodes_is_as_few_equal_pods_as_can_be(
@@ -342,7 +350,7 @@ nodes = st.builds(
     most=sizes,
     switched=st.booleans(),
     shared=st.booleans(),
-    clique=st.integers(0, 72),
+    cliques=st.lists(st.lists(sizes, min_size=1, max_size=18).map(tuple), max_size=2).map(tuple),
 )
 clusters = st.builds(
     Gpus,

@@ -46,7 +46,8 @@ class Nodes:
     """Nodes whose device plugin offers GPUs of one type as nvidia.com/gpu.
 
     most: on one node. switched: NVSwitch connects all GPUs of a node. shared: several pods get the same GPU,
-    or parts of it. clique: the most GPUs that NVLink connects across nodes.
+    or parts of it. cliques: nodes that NVLink connects with each other, by how many GPUs each of them has;
+    equal ones once.
     """
 
     type: GpuType
@@ -55,7 +56,12 @@ class Nodes:
     most: int
     switched: bool = False
     shared: bool = False
-    clique: int = 0
+    cliques: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def clique(self) -> int:
+        """The most GPUs that NVLink connects across nodes."""
+        return max(map(sum, self.cliques), default=0)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ def group(count: int, nodes: Iterable[Nodes]) -> Group | None:
     options = (
         Group(pods, count // pods)
         for item in nodes
-        for pods in range(2, item.clique // item.most + 1)
-        if count % pods == 0 and count // pods <= item.most
+        for clique in item.cliques
+        for pods in range(2, len(clique) + 1)
+        if count % pods == 0 and sum(gpus >= count // pods for gpus in clique) >= pods
     )
     return min(options, key=lambda option: option.pods, default=None)

@@ -124,17 +124,18 @@ def _nodes(nodes: Iterable[Manifest]) -> tuple[Nodes, ...]:
             most=max(amount for amount, _ in found),
             switched=switched,
             shared=shared,
-            clique=_largest_clique(found),
+            cliques=_cliques(found),
         )
         for (kind, switched, shared), found in sorted(alike.items())
     )
 
 
-def _largest_clique(found: Iterable[tuple[int, str]]) -> int:
-    sizes: Counter[str] = Counter()
+def _cliques(found: Iterable[tuple[int, str]]) -> tuple[tuple[int, ...], ...]:
+    members: dict[str, list[int]] = defaultdict(list)
     for amount, clique in found:
-        sizes[clique] += amount if clique else 0
-    return max(sizes.values(), default=0)
+        if clique:
+            members[clique].append(amount)
+    return tuple(sorted({tuple(sorted(amounts)) for amounts in members.values()}))
 
 
 def _node_type(labels: Manifest) -> GpuType:

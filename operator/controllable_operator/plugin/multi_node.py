@@ -7,7 +7,8 @@ from controllable_operator.desired.multi_node import multi_node
 from controllable_operator.errors import InvalidSpec
 from controllable_operator.placement import Gpus
 from controllable_operator.placement.group import group
-from controllable_operator.placement.placed import place
+from controllable_operator.placement.placed import Placed, place
+from controllable_operator.placement.plan import NVLINK_LEVELS
 from controllable_operator.plugin.errors import NotApplicable
 from controllable_operator.settings import Settings
 
@@ -31,7 +32,9 @@ def build(manifest: Manifest, gpus: Gpus | None, runtime_image: str) -> Manifest
         NotApplicable: the model's replicas can't, or need not, span nodes.
     """
     if gpus is None:
-        raise NotApplicable("GPUs of nodes are not known: ask for the right to list nodes")
+        raise NotApplicable(
+            "the cluster's GPUs are not known: ask for the right to list nodes, resourceslices and deviceclasses"
+        )
     if not gpus.multi_node:
         raise NotApplicable(
             "ComputeDomain and LeaderWorkerSet are not both served here: install NVIDIA's DRA driver and LWS"
@@ -41,9 +44,10 @@ def build(manifest: Manifest, gpus: Gpus | None, runtime_image: str) -> Manifest
         placed = place(model, gpus)
         if placed is None or model.spec.gpu.nvlink == "none":
             raise NotApplicable("replicas without NVLink do not span nodes: set spec.gpu.nvlink")
-        if placed.placement.has_nvlink and placed.placement.mechanism != "ComputeDomain":
-            raise NotApplicable(f"a replica fits one node ({placed.placement.reason}): nothing to do")
-        shared = group(placed.ask.count, placed.ask.fitting(gpus.nodes))
+        if why := _fits_one_node(model, placed, gpus):
+            raise NotApplicable(f"a replica fits one node ({why}): nothing to do")
+        whole = [item for item in gpus.nodes if not item.shared]
+        shared = group(placed.ask.count, placed.ask.fitting(whole))
         if shared is None:
             raise NotApplicable(
                 f"no clique of nodes has {placed.ask.count} such GPUs, as many on each node ({gpus.told()}): "
@@ -53,3 +57,14 @@ def build(manifest: Manifest, gpus: Gpus | None, runtime_image: str) -> Manifest
     except InvalidSpec as error:
         raise NotApplicable(f"{error} (or --runtime-image)") from error
     return {"apiVersion": "v1", "kind": "List", "items": items}
+
+
+def _fits_one_node(model: ControllableModel, placed: Placed, gpus: Gpus) -> str | None:
+    """Why a replica needs one node only, None where it does not fit there.
+
+    What the operator found out comes first: it knows the attribute that an administrator named to it.
+    """
+    told = model.status.placement if model.status.observed_generation == model.metadata.generation else None
+    found = told or placed.placement
+    fits = found.level in NVLINK_LEVELS and found.level != "NVLinkClique"
+    return found.reason if fits and not gpus.silent else None
