@@ -47,7 +47,7 @@ class GpuInventory:
             self._timer.cancel()
 
     def look(self) -> None:
-        """Count anew, if anything changed: a kubelet tells every few seconds of each node that it is alive."""
+        """Count anew, if anything changed: mostly, a kubelet only tells that its node is alive."""
         self._timer = None
         multi_node = self._multi_node()
         told = (multi_node, *(self._store.changes(kind) for kind in GPU_KINDS))

@@ -109,7 +109,7 @@ def test_what_the_operator_knows_of_an_administrators_attribute_counts() -> None
     plan = {"mechanism": "DRA", "level": "NVLinkPartition", "gpusPerReplica": 8, "reason": reason}
     manifest = model_manifest("big", placement=plan, observedGeneration=1)
     manifest["spec"]["gpu"] = EIGHT
-    with pytest.raises(NotApplicable, match="fits one node .*example.com/island"):
+    with pytest.raises(NotApplicable, match=r"fits one node .*example\.com/island"):
         build(manifest, GPUS, "runtime:1")
     manifest["metadata"]["generation"] = 2  # it asks for something else since
     assert build(manifest, GPUS, "runtime:1")["items"]

@@ -16,6 +16,7 @@ from controllable_operator.placement.allocated import Allocated, by_claims, by_n
 from controllable_operator.placement.inventory import attributes
 from controllable_operator.placement.placed import Placed, place
 from controllable_operator.placement.verdicts import topology_satisfied
+from controllable_operator.plugin.gpu_map.boards import boards
 from controllable_operator.settings import Settings
 from gpu_objects import DEVICE_CLASS, claim, gpu_node, resource_slice
 
@@ -378,7 +379,8 @@ def test_a_claim_is_linked_by_any_of_the_ways(make_model: MakeModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("board", "linked"), [(resource_slice(), False), (resource_slice("node-2", partition2=2), None)]
+    ("board", "linked"),
+    [(resource_slice(product="NVIDIA L40S"), False), (resource_slice("node-2", partition2=2), None)],
 )
 def test_gpus_that_have_the_attribute_no_more_are_no_group_and_of_others_nothing_is_known(
     make_model: MakeModel, board: Any, linked: bool | None
@@ -399,6 +401,37 @@ def test_of_a_fleets_devices_only_those_that_are_claimed_are_read(
     fleet = [resource_slice(f"node-{number}", partition2=2) for number in range(100)]
     assert by_claims(found, [claim("a", ["gpu-2", "gpu-3"], "node-7")], fleet) == [Allocated("a", 2, True)]
     assert read == ["gpu-2", "gpu-3"]
+
+
+BRIDGED = {"product": "NVIDIA A100 80GB PCIe", "island": 2}
+
+
+@pytest.mark.parametrize(
+    ("board", "linked", "split"),
+    [
+        (resource_slice(partition2=2, partition4=4), ["gpu-0", "gpu-1"], ["gpu-1", "gpu-2"]),
+        (resource_slice(partition2=2, partition4=4), ["gpu-0", "gpu-1"], ["gpu-0", "gpu-1", "gpu-2"]),
+        (resource_slice(**BRIDGED), ["gpu-2", "gpu-3"], ["gpu-1", "gpu-2"]),  # type: ignore[arg-type]
+        (resource_slice(), ["gpu-1", "gpu-6"], None),
+        (resource_slice(island=2), ["gpu-1", "gpu-6"], None),  # NVSwitch connects more than the bridges
+        (resource_slice(product="NVIDIA L40S", pcieRoot=2), None, ["gpu-0", "gpu-1"]),
+    ],
+)
+def test_the_condition_and_the_map_judge_alike_whatever_was_planned(
+    make_model: MakeModel, board: Any, linked: list[str] | None, split: list[str] | None
+) -> None:
+    island = inventory([], [resource_slice(**BRIDGED)], [DEVICE_CLASS], "example.com/island")  # type: ignore[arg-type]
+    found = placed(make_model(gpu=CUBE), island, attribute="example.com/island").placement
+    matched = {"devices": {"constraints": [{"matchAttribute": "example.com/island"}]}}
+    ours = {"labels": {"app.kubernetes.io/name": "controllable-model"}}
+    for devices, expected in ((linked, True), (split, False)):
+        if devices:
+            had = claim("a", devices)
+            had |= {"metadata": had["metadata"] | ours, "spec": matched}
+            (replica,) = by_claims(found, [had], [board])
+            (shown,) = boards([], [board], [had])
+            positions = [[name for _, name in shown.devices].index(device) for device in devices]
+            assert (replica.linked, shown.linked(positions)) == (expected, expected)
 
 
 def test_a_claim_that_waits_is_not_told(make_model: MakeModel) -> None:

@@ -127,7 +127,7 @@ def test_where_no_gpus_are_to_be_seen_a_pod_waits_for_an_autoscaler_and_says_wha
     assert server.condition("TopologySatisfied") == ("True", "Guaranteed")
     assert server.condition("Ready") == ("False", "InsufficientCapacity")
     assert server.told("Ready")["message"].startswith(
-        "each replica asks for 2 GPUs that NVLink connects on one node, and the cluster has no GPUs, free or not"
+        "each replica asks for 2 GPUs that NVLink connects on one node, and the cluster has no GPUs, free"
     )
     assert not any(c["type"] == "Stalled" for c in server.model["status"]["conditions"])
     server.reconcile(BY_DRA)

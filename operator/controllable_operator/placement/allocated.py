@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controllable_operator.placement.groups import DRIVER, PARTITIONS, is_switched
+from controllable_operator.placement.groups import DRIVER, KNOWN
 from controllable_operator.placement.inventory import attributes, current_slices
+from controllable_operator.placement.links import connects
 from controllable_operator.placement.node_labels import is_switched_node, tells_gpus
 from controllable_operator.placement.plan import Placement
 
 Manifest = Mapping[str, Any]
 Device = tuple[str, str]  # pool and name
-_PRODUCT_NAME = f"{DRIVER}/productName"
 
 
 @dataclass(frozen=True)
@@ -81,25 +81,9 @@ def _attributes(devices: set[Device], slices: Iterable[Manifest]) -> dict[Device
 def _linked(
     placement: Placement, results: list[Device], known: Mapping[Device, Mapping[str, Any]]
 ) -> bool | None:
-    found = [known.get(device) for device in results]
-    if len({pool for pool, _ in results}) != 1 or not placement.has_nvlink:
+    if len({pool for pool, _ in results}) != 1:
         return False
-    devices = [device for device in found if device is not None]
-    if len(devices) < len(found):
+    devices = [device for name in results if (device := known.get(name)) is not None]
+    if len(devices) < len(results):
         return None
-    return any(
-        _grouped(way.attribute, devices) if way.attribute else _switched(devices) for way in placement.ways
-    )
-
-
-def _grouped(attribute: str, devices: list[Mapping[str, Any]]) -> bool:
-    values = {str(device.get(attribute)) for device in devices}
-    # An attribute that none of them has is no group.
-    return len(values) == 1 and values != {"None"}
-
-
-def _switched(devices: list[Mapping[str, Any]]) -> bool:
-    return all(
-        is_switched(str(device.get(_PRODUCT_NAME, ""))) and device.keys().isdisjoint(PARTITIONS.values())
-        for device in devices
-    )
+    return connects(devices, own={way.attribute for way in placement.ways if way.attribute} - KNOWN)

@@ -5,6 +5,7 @@ from typing import Literal
 
 DRIVER = "gpu.nvidia.com"
 DEVICE_CLASS = DRIVER
+PRODUCT_NAME = f"{DRIVER}/productName"
 RESOURCE = "nvidia.com/gpu"
 
 # Partitions that Fabric Manager can make of the GPUs of a board, by their size. A set of GPUs that is not
@@ -14,6 +15,8 @@ PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
 NUMA_NODE = "resource.kubernetes.io/numaNode"
 # Near each other, but not connected by NVLink; the nearest first.
 NEAR: dict[str, Literal["PCIeRoot", "NUMANode"]] = {PCIE_ROOT: "PCIeRoot", NUMA_NODE: "NUMANode"}
+# Any other that claims match groups NVLink peers: an administrator said so.
+KNOWN = frozenset({*PARTITIONS.values(), *NEAR})
 
 # Products that are only sold on boards where NVSwitch, or NVLink from each GPU to each other, connects all.
 # SXM2 cards (a cube mesh) and cards with bridges (pairs) are not among them.

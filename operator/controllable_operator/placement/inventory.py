@@ -7,7 +7,15 @@ from typing import Any
 from kubernetes.utils.quantity import parse_quantity
 
 from controllable_operator.placement.capabilities import Devices, Gpus, GpuType, Nodes
-from controllable_operator.placement.groups import DEVICE_CLASS, DRIVER, NEAR, PARTITIONS, RESOURCE
+from controllable_operator.placement.groups import (
+    DEVICE_CLASS,
+    DRIVER,
+    NEAR,
+    PARTITIONS,
+    PRODUCT_NAME,
+    RESOURCE,
+)
+from controllable_operator.placement.links import is_partitioned
 from controllable_operator.placement.node_labels import (
     CLIQUE,
     FAMILY,
@@ -70,8 +78,7 @@ def _devices(slices: Iterable[Manifest], grouping: frozenset[str]) -> tuple[Devi
             values = attributes(device)
             if values.get(_qualified("type"), "gpu") == "gpu" and not _is_tainted(device):
                 node = device.get("nodeName") or spec.get("nodeName") or _pool(item)
-                partitioned = not values.keys().isdisjoint(PARTITIONS.values())
-                alike[_type(values, device), partitioned][node].append(values)
+                alike[_type(values, device), is_partitioned(values)][node].append(values)
     return tuple(
         Devices(
             type=kind,
@@ -98,7 +105,7 @@ def _type(values: Mapping[str, Any], device: Manifest) -> GpuType:
     capacity = {_qualified(name): value for name, value in (device.get("capacity") or {}).items()}
     memory = capacity.get(_qualified("memory"), {}).get("value", 0)
     return GpuType(
-        str(values.get(_qualified("productName"), "")),
+        str(values.get(PRODUCT_NAME, "")),
         int(parse_quantity(memory)),
         str(values.get(_qualified("architecture"), "")),
     )

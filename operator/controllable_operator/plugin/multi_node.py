@@ -33,7 +33,8 @@ def build(manifest: Manifest, gpus: Gpus | None, runtime_image: str) -> Manifest
     """
     if gpus is None:
         raise NotApplicable(
-            "the cluster's GPUs are not known: ask for the right to list nodes, resourceslices and deviceclasses"
+            "what GPUs there are is not known: ask for the right to list nodes, resourceslices and "
+            "deviceclasses"
         )
     if not gpus.multi_node:
         raise NotApplicable(

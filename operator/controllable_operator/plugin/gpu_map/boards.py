@@ -7,13 +7,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from controllable_operator.desired.common import NAME_LABEL
-from controllable_operator.placement.groups import DRIVER, NEAR, PARTITIONS, PCIE_ROOT, RESOURCE, is_switched
+from controllable_operator.placement.groups import (
+    DRIVER,
+    KNOWN,
+    PARTITIONS,
+    PCIE_ROOT,
+    PRODUCT_NAME,
+    RESOURCE,
+)
 from controllable_operator.placement.inventory import attributes, current_slices
+from controllable_operator.placement.links import connects, is_whole_board
 from controllable_operator.placement.node_labels import PRODUCT, is_switched_node
 
 Manifest = Mapping[str, Any]
 Kind = Literal["NVSwitch", "NVLink", "Partition", "PCIeRoot"]
-_PRODUCT = f"{DRIVER}/productName"
 
 
 @dataclass(frozen=True)
@@ -24,25 +31,14 @@ class Frame:
     first: int
     gpus: int
 
-    @property
-    def last(self) -> int:
-        """Position of the last one."""
-        return self.first + self.gpus - 1
-
-    def links(self, positions: Iterable[int]) -> bool:
-        """Whether it connects these by NVLink. Of a partition that is had in part, nothing is known."""
-        found = set(positions)
-        if self.kind == "PCIeRoot" or (self.kind == "Partition" and len(found) != self.gpus):
-            return False
-        return all(self.first <= position <= self.last for position in found)
-
 
 @dataclass(frozen=True)
 class Board:
     """A node's GPUs.
 
     devices: as claims name them; of a device plugin's, nobody tells which one a pod has. frames: the outer
-    ones before those that they hold.
+    ones before those that they hold. told: all attributes of each device that is claimed. own: those that an
+    administrator says group NVLink peers.
     """
 
     node: str
@@ -50,11 +46,14 @@ class Board:
     devices: tuple[tuple[str, str], ...]
     frames: tuple[Frame, ...]
     claimed: bool
+    told: tuple[Mapping[str, Any], ...] = ()
+    own: tuple[str, ...] = ()
 
     def linked(self, positions: Iterable[int]) -> bool:
         """Whether NVLink is known to connect these GPUs."""
-        found = list(positions)
-        return any(frame.links(found) for frame in self.frames)
+        if not self.claimed:
+            return bool(self.frames)
+        return connects([self.told[position] for position in positions], self.own)
 
 
 def boards(nodes: Iterable[Manifest], slices: Iterable[Manifest], claims: Iterable[Manifest]) -> list[Board]:
@@ -63,8 +62,7 @@ def boards(nodes: Iterable[Manifest], slices: Iterable[Manifest], claims: Iterab
     An attribute that the claims of models name, besides the known ones, groups NVLink peers: the operator
     was told so by an administrator.
     """
-    known = {*PARTITIONS.values(), *NEAR}
-    own = sorted({name for claim in claims if of_model(claim) for name in _matched(claim)} - known)
+    own = sorted({name for claim in claims if of_model(claim) for name in _matched(claim)} - KNOWN)
     found: dict[str, list[tuple[tuple[str, str], dict[str, Any]]]] = defaultdict(list)
     for item in current_slices(slices):
         spec = item["spec"]
@@ -106,8 +104,15 @@ def _claimed(node: str, devices: list[tuple[tuple[str, str], dict[str, Any]]], o
             Frame(kind, *run) for run in _runs([None if found[-1] is None else found for found in keys])
         ]
         around = keys
-    products = sorted({str(values.get(_PRODUCT, "GPU")) for _, values in devices})
-    return Board(node, ", ".join(products), tuple(name for name, _ in devices), tuple(frames), claimed=True)
+    return Board(
+        node,
+        product=", ".join(sorted({str(values.get(PRODUCT_NAME, "GPU")) for _, values in devices})),
+        devices=tuple(name for name, _ in devices),
+        frames=tuple(frames),
+        claimed=True,
+        told=tuple(values for _, values in devices),
+        own=tuple(own),
+    )
 
 
 def _plugged(node: Manifest) -> Board | None:
@@ -132,14 +137,11 @@ def _levels(devices: list[dict[str, Any]], own: list[str]) -> list[Level]:
         return lambda values: values.get(name)
 
     partitions = [name for _, name in sorted(PARTITIONS.items(), reverse=True)]
-    levels: list[Level] = [("NVLink", of(name)) for name in own]
+    levels: list[Level] = [("NVSwitch", lambda values: is_whole_board(values) or None)]
+    levels += [("NVLink", of(name)) for name in own]
     levels += [("Partition", of(name)) for name in partitions]
     here = [level for level in levels if any(level[1](values) is not None for values in devices)]
-    if here:
-        return here
-    if any(is_switched(str(values.get(_PRODUCT, ""))) for values in devices):
-        return [("NVSwitch", lambda values: is_switched(str(values.get(_PRODUCT, ""))) or None)]
-    return [("PCIeRoot", of(PCIE_ROOT))]
+    return here or [("PCIeRoot", of(PCIE_ROOT))]
 
 
 def _ranks(keys: list[Hashable | None]) -> list[int]:
