@@ -1,5 +1,7 @@
 """Whatever happens to requests, blocks are accounted for at every step, and all are free in the end."""
 
+from types import SimpleNamespace
+
 from controllable_inference.control.allocation import BudgetRule, allocate
 from controllable_inference.control.controller import GatedController, confidence_rank
 from controllable_inference.control.views import Plan, PromptView, Prune, RequestView, Spawn, Stop
@@ -64,6 +66,27 @@ def test_nothing_leaks(stepped, actions, blocks, erratic):
         usage = request.result.usage
         assert usage.paths_pruned + usage.paths_stopped + usage.paths_finished <= usage.paths_started
         assert usage.completion_tokens == sum(p.tokens for p in request.result.paths)
+
+
+def test_a_probe_is_in_no_figure_of_requests_paths_and_budgets(stepped):
+    seen = []
+    engine = stepped(GatedController(RULE, confidence_rank, min_steps=1))
+    engine.engine.metrics.observer = SimpleNamespace(on_metric=lambda name, *_: seen.append(name))
+    probe = engine.submit("1+2=", SamplingParams(seed=1), counted=False)
+    engine.run()
+    assert probe.result.usage.completion_tokens > 0
+    assert set(seen) == {
+        "controllable_requests_running",
+        "controllable_requests_waiting",
+        "controllable_kv_blocks",
+        "controllable_engine_step_seconds",
+        "controllable_tokens_total",
+    }
+    assert engine.engine.stats().totals == {("controllable_tokens_total", "path"): 0}
+    engine.submit("1+2=", SamplingParams(seed=1))
+    engine.run()
+    assert engine.engine.stats().totals["controllable_requests_total", "completed"] == 1
+    assert {"controllable_paths_total", "controllable_budget_tokens_total"} <= set(seen)
 
 
 def test_a_cancelled_request_frees_everything_within_one_step(stepped):

@@ -25,7 +25,7 @@ class FakeEngine:
         self.working = True
         self.mortal = False
 
-    def submit(self, prompt, sampling, budget, on_event, *, adapter, streaming):
+    def submit(self, prompt, sampling, budget, on_event, *, adapter, streaming, counted):
         handle = FakeHandle(self, on_event)
         self.handles.append(handle)
         self.submitted.append((prompt, sampling, budget, adapter))

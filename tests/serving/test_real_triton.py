@@ -251,6 +251,20 @@ def test_metrics_are_valid_and_hold_tritons_the_engines_and_the_frontends(server
     assert {"controllable_request_duration_seconds", "controllable_frontend_requests"} <= families
 
 
+def test_health_checks_are_no_requests_of_anybody(server):
+    post(server, body())
+    time.sleep(0.4)
+    counted = ['controllable_requests_total{outcome="completed"}', 'controllable_paths_total{fate="kept"}']
+    tritons = 'nv_inference_request_success{model="controllable",version="1"}'
+    before, asked = [server.metric(name) for name in counted], server.metric(tritons)
+    assert min(before) > 0
+    time.sleep(2.5)  # a verdict is shared for two seconds
+    assert httpx.get(f"{server.url}/health/ready").status_code == 200
+    eventually(lambda: server.metric(tritons) > asked, 5)
+    time.sleep(0.4)
+    assert [server.metric(name) for name in counted] == before
+
+
 def test_a_dead_engine_thread_fails_its_requests_and_is_back_at_once(server, client):
     failures = []
 

@@ -21,6 +21,7 @@ def test_a_raw_prompt_alone_is_a_request_with_the_engines_defaults():
     assert request.prompt == "2 + 2 ="
     assert not request.stream
     assert request.heartbeat is None
+    assert not request.probe
     assert request.sampling.temperature == 1.0
     assert request.budget.trace == "summary"
 
@@ -52,7 +53,7 @@ def test_an_adapters_name_that_is_no_text_is_refused_by_the_field():
 
 def test_sampling_control_stream_and_heartbeat_arrive():
     request = parse(
-        {"heartbeat_ms": 2000},
+        {"heartbeat_ms": 2000, "probe": True},
         text_input=b"x",
         stream=True,
         sampling_parameters={"temperature": 0.5, "seed": 7, "stop": "\n", "max_tokens": None},
@@ -60,6 +61,7 @@ def test_sampling_control_stream_and_heartbeat_arrive():
     )
     assert request.stream
     assert request.heartbeat == 2.0
+    assert request.probe
     assert (request.sampling.temperature, request.sampling.seed, request.sampling.stop) == (0.5, 7, ("\n",))
     assert request.budget.max_paths == 3
     assert request.budget.trace == "none"

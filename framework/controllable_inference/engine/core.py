@@ -72,8 +72,9 @@ class EngineCore:
         began = self.clock()
         self._expire(began)
         for group in self.scheduler.admit(began):
-            self.metrics.observe("controllable_queue_duration_seconds", began - group.submitted_at)
-            self.metrics.count("controllable_tokens_total", len(group.prompt), kind="prompt")
+            metrics = self.lifecycle.metrics_of(group)
+            metrics.observe("controllable_queue_duration_seconds", began - group.submitted_at)
+            metrics.count("controllable_tokens_total", len(group.prompt), kind="prompt")
         step = self.scheduler.schedule()
         for path in step.evicted:
             assert path.fate is not None
@@ -177,7 +178,7 @@ class EngineCore:
             group.prompt_computed = min(common, len(group.prompt) - 1)
             self.scheduler.blocks.trim(group.prompt_table, group.prompt_computed)
         group.plan = replace(plan, token_cap=min(plan.token_cap, self.room - len(group.prompt)))
-        self.metrics.observe("controllable_budget_coefficient", plan.coefficient)
+        self.lifecycle.metrics_of(group).observe("controllable_budget_coefficient", plan.coefficient)
 
     # paths
 
@@ -193,7 +194,8 @@ class EngineCore:
             group.paths.append(path)
             group.starting.append(path)
             self.lifecycle.started(path)
-            self.metrics.count("controllable_budget_tokens_total", group.plan.token_cap, kind="granted")
+            metrics = self.lifecycle.metrics_of(group)
+            metrics.count("controllable_budget_tokens_total", group.plan.token_cap, kind="granted")
 
     def _start_paths(self) -> None:
         """Draw the first tokens of new paths, from the logits of their prompts."""
@@ -224,7 +226,8 @@ class EngineCore:
         logits = self.adapters.forbid_foreign(logits, [p.group.adapter for p in paths])
         tokens, statistics = sample(logits, sampling_batch(paths))
         self.judge.drawn(paths, statistics)
-        self.metrics.count("controllable_tokens_total", len(paths), kind="path")
+        counted = sum(path.group.counted for path in paths)
+        self.metrics.count("controllable_tokens_total", counted, kind="path")
         now = self.clock()
         for path, token in zip(paths, tokens.tolist(), strict=True):
             self._append(path, token, now)
@@ -235,7 +238,8 @@ class EngineCore:
         path.tokens.append(token)
         if group.first_token_at is None:
             group.first_token_at = now
-            self.metrics.observe("controllable_time_to_first_token_seconds", now - group.submitted_at)
+            waited = now - group.submitted_at
+            self.lifecycle.metrics_of(group).observe("controllable_time_to_first_token_seconds", waited)
         if token in words.eos:
             self.lifecycle.end_path(path, "kept", "eos")
             return

@@ -139,11 +139,13 @@ class Engine:
         controller: Controller | None = None,
         adapter: str | None = None,
         streaming: bool = True,
+        counted: bool = True,
     ) -> RequestHandle:
         """Queue a request. `on_event` is called from the engine's thread; the last event is Done or Failed.
 
         streaming False leaves out Leading and Delta of running paths. `controller` takes the engine's own's
-        place. adapter: domain of an adapter that was added. Raises RequestError, QueueFull, EngineDead,
+        place. adapter: domain of an adapter that was added. counted: whether metrics tell of it; a probe is
+        nobody's request. Raises RequestError, QueueFull, EngineDead,
         EngineClosed.
         """
         sampling, budget = sampling or SamplingParams(), budget or RequestBudget()
@@ -165,6 +167,7 @@ class Engine:
             secrets.randbits(63) if sampling.seed is None else sampling.seed,
             time.monotonic(),
             min(controller.most_paths, budget.max_paths or controller.most_paths, self.config.max_rows),
+            counted,
             adapter=attached,
         )
         group.on_event = lambda event: self._pass_on(group.id, event, on_event)

@@ -36,11 +36,16 @@ class Lifecycle:
         self.scheduler = scheduler
         self.vocabulary = vocabulary
         self.metrics = metrics
+        self._uncounted = Metrics()
         self.clock = clock
         self._on_release = on_release
 
     def is_here(self, group: PathGroup) -> bool:
         return group in self.scheduler.running or group in self.scheduler.waiting
+
+    def metrics_of(self, group: PathGroup) -> Metrics:
+        """Where to count what comes of a request."""
+        return self.metrics if group.counted else self._uncounted
 
     # paths
 
@@ -48,7 +53,7 @@ class Lifecycle:
         self._trace(path.group, events.PathStarted(path.index))
 
     def gated(self, path: Path, score: float) -> None:
-        self.metrics.observe("controllable_gate_score", score)
+        self.metrics_of(path.group).observe("controllable_gate_score", score)
         self._trace(path.group, events.PathGated(path.index, score, len(path.tokens), path.steps))
 
     def end_path(self, path: Path, fate: Fate, reason: str, detail: str = "") -> None:
@@ -62,8 +67,9 @@ class Lifecycle:
         ends = words.detokenizer.ends(group.prompt, tokens, path.boundaries)
         path.step_ends = tuple(min(end, len(path.text)) for end in ends)
         path.growing = None
-        self.metrics.count("controllable_paths_total", fate=fate)
-        self.metrics.count("controllable_budget_tokens_total", len(path.tokens), kind="used")
+        metrics = self.metrics_of(group)
+        metrics.count("controllable_paths_total", fate=fate)
+        metrics.count("controllable_budget_tokens_total", len(path.tokens), kind="used")
         if fate == "kept":
             if reason in NATURAL:  # what its cap has cut off has no vote
                 path.answer = extract_answer(path.text, words.thought_end(group))
@@ -101,9 +107,10 @@ class Lifecycle:
             if len(result.content) > sent:
                 index = answer.winner if answer.winner is not None else group.leader or 0
                 self._emit(group, events.Delta(index, "answer", result.content[sent:]))
-        self.metrics.count("controllable_requests_total", outcome="cancelled" if cancelled else "completed")
-        self.metrics.count("controllable_tokens_total", result.usage.tokens_saved, kind="saved")
-        self.metrics.observe("controllable_request_duration_seconds", now - group.submitted_at)
+        metrics = self.metrics_of(group)
+        metrics.count("controllable_requests_total", outcome="cancelled" if cancelled else "completed")
+        metrics.count("controllable_tokens_total", result.usage.tokens_saved, kind="saved")
+        metrics.observe("controllable_request_duration_seconds", now - group.submitted_at)
         self._emit(group, events.Done(result.finish_reason, result))
 
     def fail(self, group: PathGroup, error: BaseException, outcome: str = "failed") -> None:
@@ -111,8 +118,9 @@ class Lifecycle:
         self._release(group)
         for path in group.running_paths:
             path.fate, path.reason = "cancelled", "failed"
-        self.metrics.count("controllable_requests_total", outcome=outcome)
-        self.metrics.observe("controllable_request_duration_seconds", self.clock() - group.submitted_at)
+        metrics = self.metrics_of(group)
+        metrics.count("controllable_requests_total", outcome=outcome)
+        metrics.observe("controllable_request_duration_seconds", self.clock() - group.submitted_at)
         self._emit(group, events.Failed(type(error).__name__, str(error)))
 
     def ask(self, group: PathGroup, question: Callable[[], T]) -> T | None:

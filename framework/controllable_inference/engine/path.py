@@ -91,7 +91,7 @@ class PathGroup:
 
     prompt: the ids being continued (slow or fast). prompt_logits (vocabulary,): what every path's first
     token is drawn from. starting: paths that still have no token. row_bound: most rows it can take before
-    it has a plan.
+    it has a plan. counted: whether metrics tell of it.
     """
 
     ids: PromptIds
@@ -103,6 +103,7 @@ class PathGroup:
     seed: int
     submitted_at: float
     row_bound: int
+    counted: bool = True
     id: int = field(default_factory=lambda: next(_ids))
     prompt: list[int] = field(default_factory=list)
     prompt_table: list[int] = field(default_factory=list)

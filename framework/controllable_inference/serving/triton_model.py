@@ -38,6 +38,7 @@ class Engine(Protocol):
         *,
         adapter: str | None,
         streaming: bool,
+        counted: bool,
     ) -> Handle: ...
 
     def stats(self) -> EngineStats: ...
@@ -131,6 +132,7 @@ class ServedModel:
                 stream,
                 adapter=request.adapter,
                 streaming=builder.needs_deltas,
+                counted=not request.probe,
             )
         except RequestError as error:
             named = RequestError(

@@ -11,6 +11,7 @@ from controllable_inference.serving.client_json import decode_json
 from controllable_inference.serving.parameters import parse_messages, request_budget, sampling_params
 
 HEARTBEAT_PARAMETER = "heartbeat_ms"
+PROBE_PARAMETER = "probe"
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class TritonRequest:
     adapter: name of the domain adapter that the request is for, None for the model by itself.
     heartbeat: seconds of silence after which an empty response says that the request is alive; None for never
     (HTTP's unary `generate` takes one response only).
+    probe: it only asks whether the model answers, so metrics do not tell of it.
     """
 
     prompt: str | Messages
@@ -29,6 +31,7 @@ class TritonRequest:
     budget: RequestBudget
     adapter: str | None
     heartbeat: float | None
+    probe: bool
 
     @property
     def prompt_field(self) -> str:
@@ -53,7 +56,8 @@ def parse_triton_request(
     with _blaming("adapter"):
         adapter = _text(tensors, "adapter") if "adapter" in tensors else ""
     stream = bool(tensors.get("stream", False))
-    return TritonRequest(prompt, stream, sampling, budget, adapter or None, _heartbeat(parameters))
+    probe = parameters.get(PROBE_PARAMETER) is True
+    return TritonRequest(prompt, stream, sampling, budget, adapter or None, _heartbeat(parameters), probe)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ CANARY = Question(
     control={"max_paths": 1, "max_tokens": 1, "effort": "none", "trace": "none"},
     stream=False,
     request_id="canary",
+    probe=True,
 )
 
 

@@ -14,7 +14,7 @@ import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
 from controllable_inference.serving.frontend.errors import ApiError, from_triton
-from controllable_inference.serving.triton_request import HEARTBEAT_PARAMETER
+from controllable_inference.serving.triton_request import HEARTBEAT_PARAMETER, PROBE_PARAMETER
 
 MODEL = "controllable"
 HEARTBEAT_MS = 2000
@@ -25,7 +25,10 @@ LAST_WORD_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Question:
-    """One request for the engine, validated. `stream`: replies as the answer grows, or only at its end."""
+    """One request for the engine, validated.
+
+    stream: replies as the answer grows, or only at its end. probe: see `TritonRequest`.
+    """
 
     prompt: str | list[dict[str, Any]]
     sampling: dict[str, Any]
@@ -33,6 +36,7 @@ class Question:
     stream: bool
     adapter: str | None = None
     request_id: str = ""
+    probe: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def _inputs(question: Question) -> dict[str, Any]:
         "model_name": MODEL,
         "inputs": inputs,
         "request_id": question.request_id,
-        "parameters": {HEARTBEAT_PARAMETER: HEARTBEAT_MS},
+        "parameters": {HEARTBEAT_PARAMETER: HEARTBEAT_MS, PROBE_PARAMETER: question.probe},
     }
 
 
