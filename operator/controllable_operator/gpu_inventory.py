@@ -53,7 +53,6 @@ class GpuInventory:
         told = (multi_node, *(self._store.changes(kind) for kind in GPU_KINDS))
         if told == self._counted:
             return
-        self._counted = told
         found = inventory(
             self._store.all(NODE),
             self._store.all(RESOURCE_SLICE),
@@ -61,6 +60,7 @@ class GpuInventory:
             self._attribute,
             multi_node,
         )
+        self._counted = told
         if found != self.gpus:
             logger.info("GPUs of the cluster: %s", found.told())
             self.gpus = found
