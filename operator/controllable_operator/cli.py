@@ -5,7 +5,6 @@ import logging
 import os
 import socket
 import uuid
-from pathlib import Path
 
 import kopf
 from prometheus_client import REGISTRY, start_http_server
@@ -15,18 +14,11 @@ from controllable_operator.api import PLURAL
 from controllable_operator.client import Client
 from controllable_operator.leader import Elector
 from controllable_operator.operator import Operator
-from controllable_operator.settings import Settings
+from controllable_operator.settings import Settings, pods_namespace
 
 logger = logging.getLogger(__name__)
 
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
-
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
-
-def _own_namespace() -> str:
-    """The namespace that this pod is in."""
-    return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--leader-election-namespace",
-        default=_own_namespace(),
+        default=pods_namespace() or "default",
         metavar="NAMESPACE",
         help="namespace of that Lease (%(default)s)",
     )

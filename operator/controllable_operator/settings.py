@@ -9,6 +9,11 @@ from pathlib import Path
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
+def pods_namespace() -> str:
+    """The namespace of the pod that this runs in, "" outside of pods."""
+    return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else ""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Settings of one operator process.
@@ -31,5 +36,5 @@ class Settings:
             runtime_image=environment.get("CONTROLLABLE_RUNTIME_IMAGE", ""),
             prometheus_url=environment.get("CONTROLLABLE_PROMETHEUS_URL", ""),
             nvlink_attribute=environment.get("CONTROLLABLE_NVLINK_ATTRIBUTE", ""),
-            namespace=_NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "",
+            namespace=pods_namespace(),
         )

@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +24,7 @@ from controllable_operator.plugin.errors import (
     Refused,
     ServerAway,
 )
+from controllable_operator.settings import pods_namespace
 
 Document = dict[str, Any]
 Documents = list[Document]  # where `list` is a method
@@ -33,7 +33,6 @@ PARALLEL = 8
 _TIMEOUT = (5, 30)  # seconds to connect, seconds to answer
 _PAGE = 500
 SILENCE = 120.0  # seconds; a model sends signs of life while it thinks
-_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _JSON = "application/json"
 METADATA_ONLY = f"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{_JSON}"
 _CANNOT = re.compile(
@@ -171,10 +170,11 @@ def _configure(
     try:
         kubernetes.config.load_kube_config(kubeconfig, context, client_configuration=configuration)
     except kubernetes.config.ConfigException:
-        if kubeconfig or context or not _ACCOUNT_NAMESPACE.exists():
+        namespace = pods_namespace()
+        if kubeconfig or context or not namespace:
             raise
         kubernetes.config.load_incluster_config(client_configuration=configuration)
-        return _ACCOUNT_NAMESPACE.read_text().strip()
+        return namespace
     contexts, active = kubernetes.config.list_kube_config_contexts(kubeconfig)
     chosen = next((c for c in contexts if c["name"] == context), active)
     return str(chosen["context"].get("namespace") or "default")
