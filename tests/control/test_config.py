@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ ENGINE_CONTROL = {
     "computeBudget": {"enabled": True, "minCoefficient": "0", "maxCoefficient": "1.5", "maxTokens": 512},
     "trace": "summary",
 }
+
+POLICY = {"hidden_dim": 8, "state": ["voters"], "actions": ["go_on"], "at_once": 4}
 
 
 def test_control_json_survives_being_written_and_read(tmp_path: Path):
@@ -29,6 +32,13 @@ def test_a_folder_without_control_json_has_none(tmp_path: Path):
         (json.dumps({"version": 2}), "version"),
         (json.dumps({"gate": {"hidden_dim": 5, "treshold": 0.3}}), "treshold"),
         (json.dumps({"gate": {"hidden_dim": 5, "calibration": {"x": [0, 1], "y": [1]}}}), "knots"),
+        (json.dumps({"gate": {"hidden_dim": 5, "calibration": {"x": [math.nan], "y": [1]}}}), r"x\.0"),
+        (json.dumps({"gate": {"hidden_dim": 5, "calibration": {"x": [0], "y": [math.nan]}}}), r"y\.0"),
+        (json.dumps({"gate": {"hidden_dim": 5, "calibration": {"x": [0], "y": [5]}}}), r"y\.0"),
+        (json.dumps({"policy": POLICY | {"start_paths": math.inf}}), "start_paths"),
+        (json.dumps({"think_end": ""}), "think_end"),
+        (json.dumps({"step_delimiters": ["\n", ""]}), r"step_delimiters\.1"),
+        ("[" * 100_000, "recursion"),
     ],
 )
 def test_a_foreign_control_json_is_refused_by_what_does_not_fit(tmp_path: Path, text: str, said: str):

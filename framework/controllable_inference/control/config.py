@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -16,16 +16,20 @@ from controllable_inference.errors import ControlConfigError
 
 CONTROL_FILE = "control.json"
 
+Marker = Annotated[str, Field(min_length=1)]
+"""What is looked for in a text; an empty one would be everywhere."""
+Probability = Annotated[float, Field(ge=0, le=1)]
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CalibrationConfig(_Strict):
     """Knots of a non-decreasing piecewise linear map from raw gate score to probability."""
 
     x: list[float] = Field(min_length=1)
-    y: list[float] = Field(min_length=1)
+    y: list[Probability] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _knots_pair_up(self) -> CalibrationConfig:
@@ -101,8 +105,8 @@ class ControlConfig(_Strict):
     """
 
     version: Literal[1] = 1
-    step_delimiters: list[str] = Field(default_factory=lambda: ["\n"], min_length=1)
-    think_end: str | None = "</think>"
+    step_delimiters: list[Marker] = Field(default_factory=lambda: ["\n"], min_length=1)
+    think_end: Marker | None = "</think>"
     fast_prefix: str = ""
     features: FeatureConfig = FeatureConfig()
     gate: GateConfig | None = None
@@ -123,7 +127,7 @@ class ControlConfig(_Strict):
             return None
         try:
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except (ValidationError, ValueError) as error:
+        except (ValidationError, ValueError, RecursionError) as error:  # the last of nested brackets
             raise ControlConfigError(
                 f"{path} is not a control.json this version can read: {error}"
             ) from error
