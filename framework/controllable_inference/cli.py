@@ -462,13 +462,13 @@ def main() -> None:
     """Run the command; what goes wrong on purpose is one line and exit status 1, never a traceback."""
     try:
         app()
-    except ControllableError as error:
-        _say(f"error: {error}")
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         os._exit(0)  # the reader has left; there is nobody to tell
+    except (ControllableError, OSError) as error:  # the latter where a file named can't be read or made
+        _say(f"error: {error}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

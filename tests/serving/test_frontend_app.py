@@ -167,6 +167,14 @@ async def test_an_answer_that_is_cut_off_is_an_error_and_never_passed_off_as_who
     assert "cut off" in (await chat(client, stream=stream)).text
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_without_any_reply_is_the_models_failure(client, triton, stream):
+    triton.script = []
+    response = await chat(client, stream=stream)
+    assert response.status_code == 502
+    assert response.json()["error"]["code"] == "model_failed"
+
+
 async def test_the_inside_of_a_failure_stays_inside(client, triton):
     triton.script = [RuntimeError("secret")]
     response = await chat(client)

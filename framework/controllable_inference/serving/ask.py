@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from rich.console import Console
@@ -14,7 +14,7 @@ from controllable_inference.serving.errors import ServingError
 
 
 class AskFailed(ServingError):
-    """The server refused the question, or isn't there."""
+    """The server refused the question, isn't there, or speaks otherwise."""
 
 
 @dataclass
@@ -33,13 +33,12 @@ def ask(url: str, question: str, options: dict[str, Any], console: Console) -> A
     started = time.monotonic()
     reasoned = False
     for chunk in _chunks(url.rstrip("/"), question, options):
-        delta = chunk["choices"][0]["delta"] if chunk.get("choices") else {}
-        if text := delta.get("reasoning_content"):
+        if chunk.reasoning:
             reasoned = True
-            console.print(text, style="dim", end="", markup=False, highlight=False)
-        answered.content += delta.get("content") or ""
-        answered.usage = chunk.get("usage") or answered.usage
-        answered.control |= {k: v for k, v in chunk.get("controllable", {}).items() if k != "trace"}
+            console.print(chunk.reasoning, style="dim", end="", markup=False, highlight=False)
+        answered.content += chunk.content
+        answered.usage = chunk.usage or answered.usage
+        answered.control |= chunk.control
     answered.seconds = time.monotonic() - started
     if reasoned:
         console.print("\n")
@@ -68,7 +67,23 @@ def account(answered: Answered) -> Table:
     return table
 
 
-def _chunks(url: str, question: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+class _Chunk(NamedTuple):
+    """One event of the stream: what came, and what it took so far."""
+
+    reasoning: str
+    content: str
+    usage: dict[str, Any]
+    control: dict[str, Any]
+
+    @classmethod
+    def of(cls, chunk: dict[str, Any]) -> "_Chunk":
+        delta = chunk["choices"][0]["delta"] if chunk.get("choices") else {}
+        control = {k: v for k, v in chunk.get("controllable", {}).items() if k != "trace"}
+        reasoning, content = ("".join(delta.get(name) or "") for name in ("reasoning_content", "content"))
+        return cls(reasoning, content, chunk.get("usage") or {}, control)
+
+
+def _chunks(url: str, question: str, options: dict[str, Any]) -> Iterator[_Chunk]:
     try:
         with httpx.Client(base_url=url, timeout=httpx.Timeout(10.0, read=60.0)) as client:
             models = client.get("/v1/models")
@@ -90,13 +105,15 @@ def _chunks(url: str, question: str, options: dict[str, Any]) -> Iterator[dict[s
                     chunk = json.loads(line[len("data: ") :])
                     if "error" in chunk:
                         raise AskFailed(f"{url}: {chunk['error']['message']}")
-                    yield chunk
+                    yield _Chunk.of(chunk)
     except httpx.ConnectError as error:
         raise AskFailed(
             f"{url}: nobody listens there", "start one: controllable-inference serve MANIFEST"
         ) from error
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise AskFailed(f"{url}: {error}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # no JSON, or of another form
+        raise AskFailed(f"{url}: what answers there is no server of models, or speaks otherwise") from error
 
 
 def _message(response: httpx.Response) -> str:

@@ -22,7 +22,7 @@ from controllable_inference.errors import ModelNotFound
 from controllable_inference.serving.fetch.checks import ADAPTER, MODEL, Kind, check_folder
 from controllable_inference.serving.fetch.digest import model_digest
 from controllable_inference.serving.fetch.download import Progress, Remote, bring
-from controllable_inference.serving.fetch.local import link, local_source
+from controllable_inference.serving.fetch.local import DOWNLOADED, link, local_source
 from controllable_inference.serving.fetch.place import Fetched, Place, Wanted
 
 __all__ = [
@@ -36,12 +36,10 @@ __all__ = [
     "local_source",
 ]
 
-_DOWNLOADED = ("hf", "s3", "https", "http")
-
 
 def is_downloaded(uri: str) -> bool:
     """Whether a URI names something that is elsewhere."""
-    return urlsplit(uri).scheme in _DOWNLOADED
+    return urlsplit(uri).scheme in DOWNLOADED
 
 
 def fetch(

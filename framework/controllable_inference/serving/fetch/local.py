@@ -10,6 +10,7 @@ from controllable_inference.serving.fetch.checks import MODEL, Kind, check_links
 from controllable_inference.serving.resources import resource
 
 SOURCES_ROOT_ENV = "CONTROLLABLE_SOURCES_ROOT"
+DOWNLOADED = ("hf", "s3", "https", "http")
 _IN_IMAGE = "models"  # where images that are made for KServe have their model
 
 
@@ -38,6 +39,11 @@ def local_source(uri: str, environ: Mapping[str, str] = os.environ, kind: Kind =
         return _inside(named, root, uri)
     if parts.scheme == "":
         return Path(uri).absolute()
+    if parts.scheme in DOWNLOADED:
+        raise ModelNotFound(
+            f"{uri}: is not on this machine; bring it here with `controllable-inference fetch {uri} --to "
+            "FOLDER`, and name that folder"
+        )
     raise ModelNotFound(
         f"{uri}: unknown scheme; known are hf://org/repo, s3://bucket/prefix, https://host/archive, "
         "pvc://claim/path, oci://image and image:///path"

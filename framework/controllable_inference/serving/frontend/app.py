@@ -107,7 +107,9 @@ class Frontend:
             gathered = await while_connected(request, _gather(replies))
             return JSONResponse(shape.whole(gathered))
         # The first reply is awaited before the status goes out, so that a refusal can still be one.
-        first = await while_connected(request, anext(replies))
+        first = await while_connected(request, anext(replies, None))
+        if first is None:
+            raise _cut_off()
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         return ClosingStream(
             _chunks(first, replies, shape, include_usage, partial(broke_off, request)),
@@ -135,8 +137,12 @@ async def _gather(replies: AsyncGenerator[Reply, None]) -> Gathered:
     async for reply in replies:
         gathered.add(reply)
     if gathered.finish_reason is None:
-        raise ApiError(502, "the model's answer was cut off", code="model_failed")
+        raise _cut_off()
     return gathered
+
+
+def _cut_off() -> ApiError:
+    return ApiError(502, "the model's answer was cut off", code="model_failed")
 
 
 async def _chunks(
@@ -161,7 +167,7 @@ async def _chunks(
                         yield sse(shape.usage_chunk(reply))
                     yield SSE_DONE
                     return
-        raise ApiError(502, "the model's answer was cut off", code="model_failed")
+        raise _cut_off()
     except ApiError as error:
         failed(error.status)
         yield sse(error.body())
