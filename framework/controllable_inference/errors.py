@@ -24,7 +24,7 @@ class ControlConfigError(ControllableError):
 
 
 class ControllerError(ControllableError):
-    """A controller wants something that can't be done; the message names it and what it said."""
+    """A controller wants something that can't be done, or raised; the message names it and what it said."""
 
 
 class ModelOutputError(ControllableError):

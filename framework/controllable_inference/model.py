@@ -132,8 +132,8 @@ class ControllableInference:
         deadline: seconds; then the paths so far are voted on. seed: same seed, same result. adapter: domain
         of an adapter that was added, "" for none where there is a default.
 
-        Raises RequestError (whose `field` is the argument at fault), QueueFull, QueueTimeout,
-        DeadlineExceeded, EngineDead, EngineClosed.
+        Raises RequestError (whose `field` is the argument at fault), ControllerError, ModelOutputError,
+        QueueFull, QueueTimeout, DeadlineExceeded, EngineDead, EngineClosed.
         """
         asked = request_budget(budget, max_paths, deadline)
         for event in self._events(prompt, sampling, asked, seed, controller, adapter, streaming=False):

@@ -13,6 +13,7 @@ from controllable_inference.control.features import STATISTICS
 from controllable_inference.control.views import Answer, Plan, Prune, Spawn, Stop
 from controllable_inference.engine import core, lifecycle
 from controllable_inference.engine.request import RequestBudget, SamplingParams
+from controllable_inference.errors import ControllerError, RequestError
 
 SANE = MajorityVote(4, 60)
 SAMPLING = SamplingParams(seed=1)
@@ -60,6 +61,7 @@ def alone(stepped) -> list[str]:
         ("decide", [Prune(0, None)], "reason is no text"),
         ("decide", [Spawn(0)], "paths is no whole number"),
         ("decide", [Spawn(None)], "paths is no whole number"),
+        ("decide", [Spawn(1)], "its plan has no max_paths"),
         ("decide", [Stop("cancelled")], "only a client cancels"),
         ("score", None, "None: is not one number for each"),
         ("score", torch.zeros(99), "is not one number for each"),
@@ -84,13 +86,110 @@ def test_nonsense_from_a_controller_fails_its_request_and_names_it(stepped, alon
     assert fine.texts == alone
 
 
-def test_a_controller_that_may_not_run_a_path_is_told_so(stepped):
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("most_paths", 0, "gave 0: is no whole number of at least 1"),
+        ("most_paths", None, "gave None: is no whole number of at least 1"),
+        ("needs_features", "no", "gave no: is neither True nor False"),
+    ],
+)
+def test_a_controller_whose_attributes_mean_nothing_is_refused_at_once(stepped, name, value, why):
     controller = Saying()
-    controller.most_paths = 0
+    setattr(controller, name, value)
+    with pytest.raises(ControllerError, match=rf"^Saying\.{name} {why}$"):
+        stepped(SANE).submit("1+2=", SAMPLING, controller=controller)
+
+
+class Elusive(MajorityVote):
+    """Without the attribute of this name, at first or in the end."""
+
+    gone = ""
+
+    def __getattribute__(self, name):
+        if name == super().__getattribute__("gone"):
+            raise AttributeError(f"no {name}")
+        return super().__getattribute__(name)
+
+
+ATTRIBUTES = ["most_paths", "needs_prompt_hidden", "needs_features", "needs_siblings"]
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_a_controller_without_an_attribute_is_refused_at_once(stepped, name):
+    controller = Elusive(4, 60)
+    controller.gone = name
+    with pytest.raises(ControllerError, match=f"^Elusive raised AttributeError: no {name}$"):
+        stepped(SANE).submit("1+2=", SAMPLING, controller=controller)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_an_attribute_that_is_lost_on_the_way_ends_nothing(stepped, alone, name):
     engine = stepped(SANE)
+    request = engine.submit("1+2=", SAMPLING, controller=(controller := Elusive(4, 60)))
+    controller.gone = name
+    engine.run()
+    assert request.texts == alone
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("method", ["plan", "score", "decide", "answer"])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("no idea"), "ValueError: no idea"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (AssertionError(), "AssertionError"),
+        (RequestError("f", "is wrong"), r".*RequestError: f: is wrong"),
+        (Unspeakable(), r".*Unspeakable: <exception str\(\) failed>"),
+    ],
+)
+def test_a_controller_that_raises_fails_its_request_and_is_named(stepped, alone, method, error, said):
+    def fail(view):
+        raise error
+
+    engine = stepped(SANE)
+    fine = engine.submit("1+2=", SAMPLING)
+    controller = Saying()
+    setattr(controller, method, fail)
     told = engine.submit("1+2=", SAMPLING, controller=controller)
     engine.run()
-    assert told.events[-1].message.startswith("Saying.most_paths gave 0: ")
+    failed = told.events[-1]
+    assert failed.error == "ControllerError"
+    assert re.fullmatch(f"Saying raised {said}", failed.message)
+    assert fine.texts == alone
+
+
+def test_a_plan_that_can_only_be_made_its_own_way_fails_its_request_alone(stepped, alone):
+    class Whole(Plan):
+        def __init__(self):
+            super().__init__(2, 20)
+
+    engine = stepped(SANE)
+    fine = engine.submit("1+2=", SAMPLING)
+    told = engine.submit("1+2=", SAMPLING, controller=Saying(plan=Whole()))
+    engine.run()
+    assert told.events[-1].message.startswith("Saying raised TypeError")
+    assert fine.texts == alone
+
+
+def test_the_tokens_and_paths_of_a_failed_request_are_counted(stepped):
+    class Late(MajorityVote):
+        def decide(self, request):
+            raise ValueError
+
+    engine = stepped(Late(4, 60))
+    request = engine.submit("1+2=", SAMPLING)
+    engine.run()
+    assert request.kinds[-1] == "failed"
+    totals = engine.engine.stats().totals
+    used = totals["controllable_budget_tokens_total", "used"]
+    assert used == totals["controllable_tokens_total", "path"] > 0
+    assert sum(n for (name, _), n in totals.items() if name == "controllable_paths_total") == 4
 
 
 def test_pruning_a_path_that_has_ended_by_now_changes_nothing(stepped, alone):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from controllable_inference.control.baselines import MajorityVote, SingleSample
@@ -140,7 +141,7 @@ def test_a_controller_that_fails_ends_its_own_request_only(stepped):
     fine = engine.submit("1+2=", SamplingParams(seed=1))
     broken = engine.submit("1+2=", SamplingParams(seed=1), controller=Broken(4, 200))
     engine.run()
-    assert broken.events[-1] == Failed("ValueError", "no idea")
+    assert broken.events[-1] == Failed("ControllerError", "Broken raised ValueError: no idea")
     assert fine.kinds[-1] == "done"
 
 
@@ -182,9 +183,28 @@ def test_without_time_to_drain_what_runs_is_cancelled(engine_of):
     assert waiter.last.finish_reason == "cancelled"
 
 
-def test_a_sequential_controller_can_spawn_paths_one_after_another(stepped):
-    from dataclasses import replace
+def test_no_more_paths_run_at_once_than_the_plan_allows_whatever_the_controller_may(stepped):
+    class Greedy(MajorityVote):
+        def __init__(self, at_once):
+            super().__init__(16, 60)
+            self.at_once = at_once
+            self.running = []
 
+        def plan(self, prompt):
+            return replace(super().plan(prompt), paths=1, max_paths=self.at_once)
+
+        def decide(self, request):
+            self.running.append(len(request.running))
+            return [Spawn(14)] if len(request.paths) < 8 else []
+
+    engine = stepped(LONG)
+    for at_once in (1, 5):
+        engine.submit("1+2=", SamplingParams(seed=9), controller=(greedy := Greedy(at_once)))
+        engine.run()
+        assert max(greedy.running) == at_once
+
+
+def test_a_sequential_controller_can_spawn_paths_one_after_another(stepped):
     class OneByOne(MajorityVote):
         def plan(self, prompt):
             return replace(super().plan(prompt), paths=1, max_paths=2)

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 from controllable_inference.control.allocation import BudgetRule
 from controllable_inference.control.baselines import MajorityVote, SingleSample
 from controllable_inference.control.controller import GatedController, confidence_rank
+from controllable_inference.control.views import Answer, Spawn
 from controllable_inference.engine.detokenizer import Detokenizer, GrowingText
 from controllable_inference.engine.request import RequestBudget, SamplingParams
 from controllable_inference.engine.stream import visible
@@ -45,6 +48,31 @@ def test_answer_deltas_joined_are_the_content(stepped):
             engine.run()
             assert joined(request, "answer") == request.result.content
             assert joined(engine_run_silent(engine, seed), "answer") == request.result.content
+
+
+def test_the_answer_of_a_path_streams_unless_others_may_still_be_started(stepped):
+    def parts(controller):
+        engine = stepped(controller)
+        requests = [engine.submit("1+2=", SamplingParams(seed=seed)) for seed in range(8)]
+        engine.run()
+        assert all(joined(r, "answer") == r.result.content for r in requests)
+        return [sum(e.type == "delta" and e.kind == "answer" for e in r.events) for r in requests]
+
+    assert max(parts(SingleSample(60))) > 1
+    assert max(parts(Second(60))) == 1
+
+
+class Second(SingleSample):
+    """Starts another path when one has ended, and answers with that."""
+
+    def plan(self, prompt):
+        return replace(super().plan(prompt), max_paths=1)
+
+    def decide(self, request):
+        return [Spawn(1)] if len(request.paths) == 1 and not request.running else []
+
+    def answer(self, request):
+        return Answer(len(request.paths) - 1, 1.0, {})
 
 
 def engine_run_silent(engine, seed):

@@ -1,3 +1,5 @@
+from dataclasses import replace as changed
+
 import pytest
 import torch
 from controllable_inference.control.allocation import BudgetRule
@@ -85,11 +87,15 @@ def test_a_plan_that_wants_more_than_was_recorded_is_refused():
 class Scripted(MajorityVote):
     """Says what the script has for when it is asked: tokens of the longest path, whether at a boundary."""
 
-    def __init__(self, paths, script, most=16):
+    def __init__(self, paths, script, most=16, at_once=16):
         super().__init__(paths)
         self.most_paths = most
+        self.at_once = at_once
         self.script = script
         self.asked = []
+
+    def plan(self, prompt):
+        return changed(super().plan(prompt), max_paths=self.at_once)
 
     def decide(self, request):
         now = max(p.tokens for p in request.paths)
@@ -112,8 +118,9 @@ def test_what_is_spawned_at_a_boundary_starts_with_the_token_after_it():
     assert outcome.steps_latency == 11 + 45
 
 
-def test_no_more_paths_run_at_once_than_the_controller_or_the_request_allows():
+def test_no_more_paths_run_at_once_than_the_controller_its_plan_or_the_request_allows():
     assert replay(RECORD, Scripted(1, {(10, True): [Spawn(3)]}, most=2)).started == 2
+    assert replay(RECORD, Scripted(1, {(10, True): [Spawn(3)]}, at_once=2)).started == 2
     script = {(10, True): [Spawn(3)]}
     assert replay(RECORD, Scripted(1, script), RequestBudget(max_paths=3)).started == 3
 

@@ -1,14 +1,15 @@
 """Whether what a controller says can be done.
 
-A controller is somebody's own code, so the engine takes nothing on trust: what makes no sense fails the
-request that it was said of, and names who said it.
+A controller is somebody's own code, so the engine takes nothing on trust: what makes no sense, or raises,
+fails the request that it was said of, and names who said it.
 """
 
 from __future__ import annotations
 
 import math
+import traceback
 from numbers import Integral, Real
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -21,8 +22,31 @@ ROUNDING = 1e-6
 """How far a share may lie outside [0, 1]."""
 
 
+class Traits(NamedTuple):
+    """A controller's attributes, read once for each request: whatever they become later, it runs by these."""
+
+    most_paths: int
+    needs_prompt_hidden: bool
+    needs_features: bool
+    needs_siblings: bool
+
+
+def check_controller(controller: Controller) -> Traits:
+    """Raises ControllerError, as all checks do, unless its attributes are there and mean something."""
+    try:
+        traits = Traits(*(getattr(controller, name) for name in Traits._fields))
+    except Exception as error:  # a property may raise anything
+        raise raised(controller, error) from error
+    if not _is_count(traits.most_paths):
+        _refuse(controller, "most_paths", traits.most_paths, "is no whole number of at least 1")
+    for name, need in zip(Traits._fields[1:], traits[1:], strict=True):
+        if not isinstance(need, bool):
+            _refuse(controller, name, need, "is neither True nor False")
+    return traits
+
+
 def check_plan(controller: Controller, plan: Any) -> Plan:
-    """Raises ControllerError, as all checks do, unless a request can be run by this plan."""
+    """The same for a plan: whether a request can be run by it."""
     if not isinstance(plan, Plan):
         _refuse(controller, "plan", plan, "is no Plan")
     counts = {"paths": plan.paths, "token_cap": plan.token_cap}
@@ -35,8 +59,6 @@ def check_plan(controller: Controller, plan: Any) -> Plan:
         _refuse(controller, "plan", plan, "mode is neither slow nor fast")
     if not _is_finite(plan.coefficient):
         _refuse(controller, "plan", plan, "coefficient is no finite number")
-    if not _is_count(controller.most_paths):
-        _refuse(controller, "most_paths", controller.most_paths, "is no whole number of at least 1")
     return plan
 
 
@@ -48,7 +70,7 @@ def check_scores(controller: Controller, scores: Any, paths: int) -> list[float]
     return [float(score) for score in scores.tolist()]
 
 
-def check_decisions(controller: Controller, decisions: Any, paths: int) -> list[Decision]:
+def check_decisions(controller: Controller, decisions: Any, plan: Plan, paths: int) -> list[Decision]:
     """paths: how many the request has started so far. Pruning one that has ended by now changes nothing."""
     if not isinstance(decisions, list | tuple):
         _refuse(controller, "decide", decisions, "is no list of decisions")
@@ -60,6 +82,8 @@ def check_decisions(controller: Controller, decisions: Any, paths: int) -> list[
             case Spawn(count):
                 if not _is_count(count):
                     _refuse(controller, "decide", decision, "paths is no whole number of at least 1")
+                if plan.max_paths is None:
+                    _refuse(controller, "decide", decision, "its plan has no max_paths, so starts no more")
             case Stop():
                 pass
             case _:
@@ -82,6 +106,15 @@ def check_answer(controller: Controller, answer: Any, paths: int) -> Answer:
     if not -ROUNDING <= answer.confidence <= 1 + ROUNDING:
         _refuse(controller, "answer", answer, "confidence does not lie in [0, 1]")
     return answer
+
+
+def raised(controller: Controller, error: Exception) -> ControllerError:
+    """What becomes of an error that a controller has raised, of whatever kind: one that says who."""
+    if isinstance(error, ControllerError):
+        return error
+    # as a traceback ends; an error may be unable to say what it is about
+    said = "".join(traceback.format_exception_only(error)).strip()
+    return ControllerError(f"{type(controller).__name__} raised {said}")
 
 
 def _is_count(value: Any) -> bool:

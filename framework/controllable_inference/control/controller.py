@@ -32,7 +32,8 @@ from controllable_inference.control.vote import is_settled, tally, vote
 class Controller(Protocol):
     """Pure: same view, same decision. One controller serves many requests, from the engine's thread.
 
-    What it says is checked (`checks`): a word that can't be done fails the request with ControllerError.
+    What it says is checked (`checks`): a word that can't be done, and whatever it raises, fails the request
+    with ControllerError. Its attributes are read when a request is submitted.
     """
 
     most_paths: int

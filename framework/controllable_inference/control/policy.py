@@ -89,6 +89,10 @@ class PolicyPlan(Plan):
     total: int = 1
     deadline: float | None = None
 
+    @property
+    def is_single(self) -> bool:
+        return self.paths == self.total == 1
+
 
 @dataclass(frozen=True)
 class Outlay:

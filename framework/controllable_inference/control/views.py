@@ -34,7 +34,8 @@ class PromptView:
 class Plan:
     """What a request gets: `paths` at once, `token_cap` tokens for each, thinking (slow) or not (fast).
 
-    max_paths: most paths that may ever run at once, for controllers that spawn; `paths` if not given.
+    max_paths: most paths that may ever run at once, for controllers that spawn; a plan without one starts its
+    `paths`, and no more.
     """
 
     paths: int
@@ -47,6 +48,11 @@ class Plan:
     @property
     def most_paths(self) -> int:
         return max(self.paths, self.max_paths or 0)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one path and never another, whose answer no vote can change."""
+        return self.paths == 1 and self.max_paths is None
 
 
 @dataclass(frozen=True)

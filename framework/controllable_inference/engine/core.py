@@ -10,7 +10,7 @@ from torch import Tensor
 
 from controllable_inference.adapters.attached import Adapters
 from controllable_inference.control.checks import check_plan
-from controllable_inference.control.views import PromptView
+from controllable_inference.control.views import Plan, PromptView
 from controllable_inference.engine.batch import inputs_of, sampling_batch
 from controllable_inference.engine.detokenizer import GrowingText
 from controllable_inference.engine.judge import Judge
@@ -146,7 +146,7 @@ class EngineCore:
             chunk.path.computed = chunk.end
             return
         group.prompt_computed = chunk.end
-        if group.plan is None and group.controller.needs_prompt_hidden:
+        if group.plan is None and group.traits.needs_prompt_hidden:
             group.prompt_hidden.append(hidden)
         if group.prompt_done and group.plan is None:
             self._plan(group)
@@ -169,7 +169,7 @@ class EngineCore:
             group.budget,
             group.adapter.adapter.budget_scale if group.adapter else 1.0,
         )
-        plan = self.lifecycle.ask(group, lambda: check_plan(group.controller, group.controller.plan(view)))
+        plan = self.lifecycle.ask(group, lambda: _plan_of(group, view, self.room))
         if plan is None:
             return
         if plan.mode == "fast" and group.ids.fast != group.prompt:
@@ -177,14 +177,14 @@ class EngineCore:
             group.prompt = group.ids.fast
             group.prompt_computed = min(common, len(group.prompt) - 1)
             self.scheduler.blocks.trim(group.prompt_table, group.prompt_computed)
-        group.plan = replace(plan, token_cap=min(plan.token_cap, self.room - len(group.prompt)))
+        group.plan = plan
         self.lifecycle.metrics_of(group).observe("controllable_budget_coefficient", plan.coefficient)
 
     # paths
 
     def _add_paths(self, group: PathGroup, count: int) -> None:
         assert group.plan is not None
-        for _ in range(min(count, group.row_bound - len(group.running_paths))):
+        for _ in range(min(count, group.most_paths - len(group.running_paths))):
             index = len(group.paths)
             stepping = group.plan.mode == "slow"
             path = Path(group, index, path_key(group.seed, index), self.judge.slot(), [], 0, stepping)
@@ -274,6 +274,12 @@ class EngineCore:
 
     def _forget(self, group: PathGroup) -> None:
         self.judge.release(group)
+
+
+def _plan_of(group: PathGroup, view: PromptView, room: int) -> Plan:
+    plan = check_plan(group.controller, group.controller.plan(view))
+    prompt = group.ids.fast if plan.mode == "fast" else group.prompt
+    return replace(plan, token_cap=min(plan.token_cap, room - len(prompt)))
 
 
 def _too_late(group: PathGroup) -> DeadlineExceeded:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from controllable_inference.adapters.attached import Adapters
+from controllable_inference.control.checks import check_controller
 from controllable_inference.control.controller import Controller
 from controllable_inference.engine.block_manager import BlockManager
 from controllable_inference.engine.core import EngineCore
@@ -145,11 +146,11 @@ class Engine:
 
         streaming False leaves out Leading and Delta of running paths. `controller` takes the engine's own's
         place. adapter: domain of an adapter that was added. counted: whether metrics tell of it; a probe is
-        nobody's request. Raises RequestError, QueueFull, EngineDead,
-        EngineClosed.
+        nobody's request. Raises RequestError, ControllerError, QueueFull, EngineDead, EngineClosed.
         """
         sampling, budget = sampling or SamplingParams(), budget or RequestBudget()
         controller = controller or self.controller
+        traits = check_controller(controller)
         attached = None if adapter is None else self.adapters[adapter]
         ids = (attached.prompts if attached else self.prompts).encode(prompt)
         if len(ids.slow) >= self.room:
@@ -162,11 +163,12 @@ class Engine:
             sampling,
             budget,
             controller,
+            traits,
             on_event,
             streaming,
             secrets.randbits(63) if sampling.seed is None else sampling.seed,
             time.monotonic(),
-            min(controller.most_paths, budget.max_paths or controller.most_paths, self.config.max_rows),
+            min(traits.most_paths, budget.max_paths or traits.most_paths, self.config.max_rows),
             counted,
             adapter=attached,
         )

@@ -104,7 +104,7 @@ class Done(Event):
 
 @dataclass(frozen=True)
 class Failed(Event):
-    """error: the exception's class name. message: fit to show to a client."""
+    """error: the name of its class in `errors`. message: fit to show to a client."""
 
     type: ClassVar[str] = "failed"
     error: str

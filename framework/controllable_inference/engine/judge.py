@@ -54,7 +54,7 @@ class Judge:
 
     def computed(self, paths: Sequence[Path], hidden: Tensor) -> None:
         """hidden (paths, hidden size) at the newest token of each. Score and decide where it ended a step."""
-        rows = [at for at, p in enumerate(paths) if p.group.controller.needs_features]
+        rows = [at for at, p in enumerate(paths) if p.group.traits.needs_features]
         if rows:
             slots = torch.tensor([paths[at].slot for at in rows], device=hidden.device)
             self.features.update(
@@ -65,7 +65,7 @@ class Judge:
         for at in due:
             paths[at].boundaries.append(len(paths[at].tokens))
             paths[at].at_boundary = True
-        if scored := [at for at in due if paths[at].group.controller.needs_features]:
+        if scored := [at for at in due if paths[at].group.traits.needs_features]:
             self._score([paths[at] for at in scored], hidden[scored])
         self.decide(dict.fromkeys(paths[at].group for at in due))
         for at in due:
@@ -73,7 +73,7 @@ class Judge:
 
     def _score(self, paths: Sequence[Path], hidden: Tensor) -> None:
         """All paths at a boundary in this step, of all requests, in one pass for each controller."""
-        beside = [at for at, path in enumerate(paths) if path.group.controller.needs_siblings]
+        beside = [at for at, path in enumerate(paths) if path.group.traits.needs_siblings]
         for at in beside:
             self._enter_agreement(paths[at])
         groups, agreement = [[path.slot] for path in paths], [ALONE] * len(paths)
@@ -101,7 +101,7 @@ class Judge:
                 scores = check_scores(controller, controller.score(features), len(paths))
         except Exception as error:
             for group in dict.fromkeys(p.group for p in paths):
-                self.lifecycle.fail(group, error)
+                self.lifecycle.controller_raised(group, error)
             return
         for path, score in zip(paths, scores, strict=True):
             if not self.lifecycle.is_here(path.group):
@@ -134,5 +134,5 @@ class Judge:
 
 
 def _decisions(group: PathGroup, now: float) -> list[Decision]:
-    said = group.controller.decide(group.view(now))
-    return check_decisions(group.controller, said, len(group.paths))
+    view = group.view(now)
+    return check_decisions(group.controller, group.controller.decide(view), view.plan, len(view.paths))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from controllable_inference.control.answer import extract_answer, normalise
-from controllable_inference.control.checks import check_answer
+from controllable_inference.control.checks import check_answer, raised
 from controllable_inference.control.views import Answer
 from controllable_inference.engine import events
 from controllable_inference.engine.metrics import Metrics
@@ -17,6 +17,7 @@ from controllable_inference.engine.request import Fate
 from controllable_inference.engine.scheduler import Scheduler
 from controllable_inference.engine.stream import stream
 from controllable_inference.engine.vocabulary import Vocabulary
+from controllable_inference.errors import ControllableError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Lifecycle:
 
     def end_path(self, path: Path, fate: Fate, reason: str, detail: str = "") -> None:
         """Give it its fate, its text and answer; free its blocks at once; tell. detail: for people."""
-        path.fate, path.reason, path.detail = fate, reason, detail
+        self._give_fate(path, fate, reason, detail)
         path.at_boundary = False
         self.scheduler.blocks.free_table(path.table)
         group, words = path.group, self.vocabulary
@@ -67,9 +68,6 @@ class Lifecycle:
         ends = words.detokenizer.ends(group.prompt, tokens, path.boundaries)
         path.step_ends = tuple(min(end, len(path.text)) for end in ends)
         path.growing = None
-        metrics = self.metrics_of(group)
-        metrics.count("controllable_paths_total", fate=fate)
-        metrics.count("controllable_budget_tokens_total", len(path.tokens), kind="used")
         if fate == "kept":
             if reason in NATURAL:  # what its cap has cut off has no vote
                 path.answer = extract_answer(path.text, words.thought_end(group))
@@ -84,6 +82,13 @@ class Lifecycle:
             self._trace(group, events.PathPruned(path.index, reason, path.score, len(path.tokens)))
         else:
             self._trace(group, events.PathStopped(path.index, reason, len(path.tokens)))
+
+    def _give_fate(self, path: Path, fate: Fate, reason: str, detail: str = "") -> None:
+        """Every path that was granted tokens comes here once, however its request ends."""
+        path.fate, path.reason, path.detail = fate, reason, detail
+        metrics = self.metrics_of(path.group)
+        metrics.count("controllable_paths_total", fate=fate)
+        metrics.count("controllable_budget_tokens_total", len(path.tokens), kind="used")
 
     # requests
 
@@ -113,11 +118,11 @@ class Lifecycle:
         metrics.observe("controllable_request_duration_seconds", now - group.submitted_at)
         self._emit(group, events.Done(result.finish_reason, result))
 
-    def fail(self, group: PathGroup, error: BaseException, outcome: str = "failed") -> None:
+    def fail(self, group: PathGroup, error: ControllableError, outcome: str = "failed") -> None:
         """Nothing follows what a client is told here: its paths are at their end without a word."""
         self._release(group)
         for path in group.running_paths:
-            path.fate, path.reason = "cancelled", "failed"
+            self._give_fate(path, "cancelled", "failed")
         metrics = self.metrics_of(group)
         metrics.count("controllable_requests_total", outcome=outcome)
         metrics.observe("controllable_request_duration_seconds", self.clock() - group.submitted_at)
@@ -128,9 +133,13 @@ class Lifecycle:
         try:
             return question()
         except Exception as error:
-            log.exception("controller %s failed request %d", type(group.controller).__name__, group.id)
-            self.fail(group, error)
+            self.controller_raised(group, error)
             return None
+
+    def controller_raised(self, group: PathGroup, error: Exception) -> None:
+        named = raised(group.controller, error)
+        log.error("request %d fails: %s", group.id, named, exc_info=error)
+        self.fail(group, named)
 
     def stream(self, group: PathGroup) -> None:
         if group.streaming and group.plan is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from controllable_inference.control.agreement import Agreement
+from controllable_inference.control.checks import Traits
 from controllable_inference.control.controller import Controller
 from controllable_inference.control.views import PathView, Plan, RequestView
 from controllable_inference.engine.detokenizer import GrowingText
@@ -89,15 +90,16 @@ class Path:
 class PathGroup:
     """One request and all its paths, which advance side by side: all of them take part in a step, or none.
 
-    prompt: the ids being continued (slow or fast). prompt_logits (vocabulary,): what every path's first
-    token is drawn from. starting: paths that still have no token. row_bound: most rows it can take before
-    it has a plan. counted: whether metrics tell of it.
+    traits: the controller's. prompt: the ids being continued (slow or fast). prompt_logits (vocabulary,):
+    what every path's first token is drawn from. starting: paths that still have no token. row_bound: most
+    rows it can take before it has a plan. counted: whether metrics tell of it.
     """
 
     ids: PromptIds
     sampling: SamplingParams
     budget: RequestBudget
     controller: Controller
+    traits: Traits
     on_event: Callable[[Event], None]
     streaming: bool
     seed: int
@@ -142,8 +144,13 @@ class PathGroup:
         if self.plan is None:
             return self.row_bound
         if self.plan.most_paths > self.plan.paths:
-            return min(self.plan.most_paths, self.row_bound)
+            return self.most_paths
         return len(self.running_paths)
+
+    @property
+    def most_paths(self) -> int:
+        """Most paths it may have running at once."""
+        return self.row_bound if self.plan is None else min(self.plan.most_paths, self.row_bound)
 
     @property
     def sent_answer(self) -> int:

@@ -43,7 +43,7 @@ def stream(group: PathGroup, think_end: str | None) -> Iterator[Event]:
     think_end = think_end if group.plan.mode == "slow" else None
     shown = group.paths if group.budget.trace == "full" else [leader]
     for path in shown:
-        yield from _deltas(group, path, think_end, answers=group.plan.most_paths == 1)
+        yield from _deltas(group, path, think_end, answers=group.plan.is_single)
 
 
 def _deltas(group: PathGroup, path: Path, think_end: str | None, answers: bool) -> Iterator[Event]:

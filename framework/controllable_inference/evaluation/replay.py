@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from controllable_inference.control.answer import normalise
-from controllable_inference.control.checks import check_answer, check_decisions, check_plan
+from controllable_inference.control.checks import check_answer, check_controller, check_decisions, check_plan
 from controllable_inference.control.controller import Controller
 from controllable_inference.control.features import STATISTICS
 from controllable_inference.control.views import (
@@ -182,8 +182,10 @@ class _Replay:
             budget=budget,
         )
         self.controller = controller
+        traits = check_controller(controller)
         self.plan = check_plan(controller, controller.plan(prompt))
-        self.most = min(controller.most_paths, budget.max_paths or controller.most_paths)
+        allowed = min(traits.most_paths, budget.max_paths or traits.most_paths)
+        self.most = min(allowed, self.plan.most_paths)
         self.recorded = recorded.fast if self.plan.mode == "fast" else recorded.slow
         self.paths: list[_Path] = []
         self.running: list[_Path] = []
@@ -236,7 +238,7 @@ class _Replay:
 
     def decide(self) -> None:
         decisions = self.controller.decide(self.look())
-        for decision in check_decisions(self.controller, decisions, len(self.paths)):
+        for decision in check_decisions(self.controller, decisions, self.plan, len(self.paths)):
             self.obey(decision)
             if isinstance(decision, Stop):
                 break
