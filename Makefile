@@ -104,7 +104,7 @@ bench: venv  ## engine throughput, beside plain generate
 	$(PY) -m benchmarks.engine_throughput
 
 .PHONY: bench-operator
-bench-operator: venv  ## the operator with 1,000 models on the local cluster: benchmarks/operator/RESULTS.md (about 15 minutes)
+bench-operator: venv  ## the operator with 1,000 models on the local cluster: benchmarks/operator/RESULTS.md (about 25 minutes)
 	@$(PY) -m benchmarks.operator
 
 .PHONY: bench-placement

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.operator import fleet
+from controllable_operator.controller import ROUND_SECONDS
 from dev.cluster import alone, kwok
 from dev.cluster.paths import REPOSITORY
 
@@ -28,7 +29,10 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000], help="models (%(default)s)")
     parser.add_argument("--namespaces", type=int, default=50, help="they are spread over (%(default)s)")
-    parser.add_argument("--steady", type=float, default=60, help="seconds to look at a fleet at rest")
+    # every model is looked at once in a round, whatever happens
+    parser.add_argument(
+        "--steady", type=float, default=ROUND_SECONDS, help="seconds to look at a fleet at rest (%(default)s)"
+    )
     parser.add_argument("--changes", type=int, default=200, help="changes of single models")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write (%(default)s)")
     parser.add_argument("--notes", default="", help="a sentence about the machine for the results")
