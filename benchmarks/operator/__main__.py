@@ -15,8 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.operator import fleet
 from controllable_operator.controller import ROUND_SECONDS
+
+from benchmarks.operator import fleet
 from dev.cluster import alone, kwok
 from dev.cluster.paths import REPOSITORY
 
