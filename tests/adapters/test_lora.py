@@ -23,9 +23,10 @@ def checkpoint(tmp_path):
 
 def train(folder, *, seed=0, base=None, embeddings=False, **changes):
     """A LoRA folder as a fine-tuning script leaves it behind, with random weights instead of trained ones."""
-    torch.manual_seed(seed)
     config = LoraConfig(**{"r": 4, "target_modules": LINEAR, "init_lora_weights": False, **changes})
-    trained = get_peft_model(base or make_model(), config)
+    base = base or make_model()
+    torch.manual_seed(seed)
+    trained = get_peft_model(base, config)
     trained.save_pretrained(folder, save_embedding_layers=embeddings)
     return trained.eval()
 
@@ -124,14 +125,33 @@ def test_rows_that_others_use_too_are_not_taken(checkpoint, tmp_path):
 def test_weights_that_do_not_fit_are_refused_and_leave_the_model_as_it_was(
     checkpoint, tmp_path, changes, message
 ):
+    prompt, there = "12+34=", ("law", "tax")
     train(tmp_path / "lora", **changes)
-    expected = continued(make_model(), "12+34=")
+    for seed, domain in enumerate(there, start=1):
+        train(tmp_path / domain, seed=seed)
     with load(checkpoint) as model:
+        for domain in there:
+            model.add_adapter(DomainAdapter(domain, peft_path=tmp_path / domain))
+        before = {domain: model.generate(prompt, GREEDY, adapter=domain).text for domain in (None, *there)}
+        assert len(set(before.values())) == 3
         with pytest.raises(AdapterError, match=message):
             model.add_adapter(DomainAdapter("medical", peft_path=tmp_path / "lora"))
-        assert expected.startswith(model.generate("12+34=", GREEDY).text)
+        for domain, text in before.items():
+            assert model.generate(prompt, GREEDY, adapter=domain).text == text, domain
         with pytest.raises(Exception, match="no adapter 'medical'"):
-            model.generate("12+34=", adapter="medical")
+            model.generate(prompt, adapter="medical")
+
+
+def test_a_domain_can_be_added_after_weights_for_it_were_refused(checkpoint, tmp_path):
+    train(tmp_path / "misfit", target_modules=["q_proj", "lm_head"])
+    expected = continued(train(tmp_path / "fit", seed=1), "12+34=")
+    with load(checkpoint) as model:
+        with pytest.raises(AdapterError):
+            model.add_adapter(DomainAdapter("medical", peft_path=tmp_path / "misfit"))
+        model.add_adapter(DomainAdapter("medical", ["dose:"], peft_path=tmp_path / "fit"))
+        text = model.generate("12+34=", GREEDY, adapter="medical").text
+        assert text
+        assert expected.startswith(text)
 
 
 def test_pickled_weights_and_empty_folders_are_refused(tmp_path, checkpoint):

@@ -102,8 +102,7 @@ class LoraWeights:
                 warnings.simplefilter("ignore")
                 inject_adapter_in_model(self.config, model, adapter_name=name)
             report = set_peft_model_state_dict(model, dict(self.state), adapter_name=name)
-            everywhere = [m for m in model.modules() if isinstance(m, LoraLayer)]
-            layers = [m for m in everywhere if name in m.lora_B]
+            layers = [m for m in model.modules() if isinstance(m, LoraLayer) and name in m.lora_B]
             missing = [key for key in report.missing_keys if "lora_" in key and f".{name}." in key]
             if report.unexpected_keys or missing or not layers:
                 odd = (report.unexpected_keys or missing or ["no layer"])[0]
@@ -116,8 +115,7 @@ class LoraWeights:
                 raise
             told = str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
             raise AdapterError(f"{self.folder} does not fit this model: {told}{self._trained_for}") from error
-        for layer in everywhere:  # peft has made the newest the only active one
-            layer.set_adapter(list(layer.lora_B))
+        _activate_all(model)
         model.eval()
         return [layer.lora_B[name] for layer in layers]
 
@@ -128,9 +126,23 @@ class LoraWeights:
 
 
 def remove(model: Any, name: str) -> None:
-    """Take the weights out again."""
+    """Take the weights out again, and the model's own layers out of peft's that hold none any more."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    with warnings.catch_warnings():  # peft warns that it makes another the active one
+        warnings.simplefilter("ignore")
+        for path, module in list(model.named_modules()):
+            if isinstance(module, BaseTunerLayer):
+                module.delete_adapter(name)
+                if not module.active_adapters:
+                    model.set_submodule(path, module.get_base_layer())
+    _activate_all(model)
+
+
+def _activate_all(model: Any) -> None:
+    """Undo that peft makes the newest adapter, or the first that is left, the only active one."""
+    from peft.tuners.lora import LoraLayer
+
     for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.delete_adapter(name)
+        if isinstance(module, LoraLayer):
+            module.set_adapter(list(module.lora_B))
