@@ -168,7 +168,7 @@ class ControllableInference:
         if self.engine.ranks is not None:
             raise AdapterError("a model with tensor_parallel greater than 1 takes no domain adapters")
         with self.engine.idle():
-            self.engine.adapters.add(adapter, self.model, self.engine.prompts, self.engine.vocabulary)
+            self.engine.adapters.add(adapter, self.model, self.engine.prompts)
         if default:
             self.default_adapter = adapter.domain
 

@@ -1,11 +1,12 @@
 """Domain adapters: what they change for requests that name them, and that they change nothing else."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from controllable_inference import ControllableInference, DomainAdapter, SamplingParams
-from controllable_inference.adapters.tokens import add_tokens
+from controllable_inference.adapters.tokens import add_rows
 from controllable_inference.engine.engine import EngineConfig
 from controllable_inference.errors import AdapterError, EngineBusy, RequestError
 from tiny_engines import FAMILIES, make_model, make_tokenizer, save_checkpoint
@@ -58,26 +59,83 @@ def test_requests_that_name_no_adapter_draw_what_they_drew_before(model):
 
 def test_special_tokens_are_single_tokens_to_requests_that_name_the_adapter(model):
     model.add_adapter(medical())
-    assert len(model.tokenizer.encode("diagnosis:")) == 1
     named = model.generate("diagnosis:1", SamplingParams(max_tokens=2), adapter="medical")
     assert named.usage.prompt_tokens == 2
+    assert len(model.tokenizer.encode("diagnosis:")) == len("diagnosis:")
 
 
 def test_only_requests_that_name_an_adapter_may_draw_its_tokens(model):
     model.add_adapter(medical())
     model.add_adapter(DomainAdapter("law", ["verdict:"]))
-    adapters, size = model.engine.adapters, len(model.tokenizer)
+    adapters, known = model.engine.adapters, len(model.tokenizer)
     owners = [None, adapters["medical"], adapters["law"]]
-    allowed = adapters.forbid_foreign(torch.zeros(3, size), owners)[:, -3:].isfinite()
+    allowed = adapters.forbid_foreign(torch.zeros(3, known + 3), owners)[:, known:].isfinite()
     assert allowed.tolist() == [[False, False, False], [True, True, False], [False, False, True]]
 
 
-def test_a_special_token_ends_a_step(model):
+@pytest.mark.parametrize("special", ["dose:", "="])  # a new token, and one that the model has
+def test_a_special_token_ends_steps_of_requests_that_name_the_adapter_and_of_no_others(model, special):
+    model.add_adapter(medical(special_tokens=[special]))
+    model.add_adapter(DomainAdapter("law", ["verdict:"]))
+    adapters, ends_step = model.engine.adapters, model.engine.vocabulary.ends_step
+    (token,) = adapters["medical"].prompts.encode(special).slow
+    drawn = {
+        name: SimpleNamespace(tokens=[token], group=SimpleNamespace(adapter=name and adapters[name]))
+        for name in ("medical", "law", None)
+    }
+    assert {name: ends_step(path) for name, path in drawn.items()} == {
+        "medical": True,
+        "law": False,
+        None: False,
+    }
+
+
+def test_a_special_token_that_the_model_has_leaves_other_requests_steps_as_they_were(model):
+    def steps(**named):
+        paths = model.generate("1+2=", SamplingParams(max_tokens=60), max_paths=8, seed=3, **named).paths
+        return [path.steps for path in paths]
+
+    before = steps()
+    model.add_adapter(DomainAdapter("digits", list("0123456789")))
+    assert sum(steps(adapter="digits")) > sum(before)
+    assert steps() == before
+
+
+def test_domains_read_and_write_their_own_tokens_even_where_the_texts_are_the_same(model):
     model.add_adapter(medical())
-    ends_step = model.engine.vocabulary.delimiters.ends_step
-    begin, *_ = model.tokenizer.encode("diagnosis:")
-    assert ends_step(begin)
-    assert not ends_step(model.tokenizer.encode("d")[0])
+    model.add_adapter(DomainAdapter("law", ["verdict:", "treatment:"]))
+    medicine, law = (model.engine.adapters[name] for name in ("medical", "law"))
+    text, known = "diagnosis:treatment:verdict:", len(model.tokenizer)
+    assert medicine.prompts.encode(text).slow == [
+        known,
+        known + 1,
+        *model.tokenizer.encode("verdict:"),
+    ]
+    assert law.prompts.encode(text).slow == [*model.tokenizer.encode("diagnosis:"), known + 3, known + 2]
+    for attached in (medicine, law):
+        assert attached.detokenizer.decode(attached.prompts.encode(text).slow) == text
+
+
+def test_a_domain_answers_as_before_once_another_is_there(model):
+    def answers():
+        sampling = SamplingParams(max_tokens=30)
+        return texts(model.generate("a diagnosis: ", sampling, max_paths=4, seed=5, adapter="law"))
+
+    model.add_adapter(DomainAdapter("law", ["verdict:"]))
+    before = answers()
+    model.add_adapter(medical())
+    assert answers() == before
+
+
+def test_what_a_path_writes_with_its_special_tokens_is_read_back(model):
+    model.add_adapter(DomainAdapter("law", ["verdict:"]))
+    model.add_adapter(medical(special_tokens=["dose:"]))
+    head = model.model.get_output_embeddings().weight.data
+    (dose,) = model.engine.adapters["medical"].token_ids
+    head[dose] = head.abs().amax() * 100 * model.model.model.norm.weight.sign()
+    whole = model.generate("12", SamplingParams(max_tokens=40), max_paths=8, seed=1, adapter="medical")
+    assert any("dose:" in text for text in texts(whole))
+    assert not any("verdict:" in text for text in texts(whole))
 
 
 def test_an_adapter_can_be_the_default_which_a_request_can_decline(model):
@@ -96,13 +154,12 @@ def test_an_adapter_nobody_added_is_refused_by_name(model):
     assert no.value.field == "adapter"
 
 
-def test_a_domain_has_one_adapter_and_a_token_one_domain(model):
+def test_a_domain_has_one_adapter(model):
     model.add_adapter(medical())
     with pytest.raises(AdapterError, match="adapter for 'medical' already"):
         model.add_adapter(medical(special_tokens=["dose:"]))
-    with pytest.raises(AdapterError, match="'treatment:' is another adapter's"):
-        model.add_adapter(DomainAdapter("dental", ["treatment:"]))
-    assert len(model.tokenizer.encode("dose:")) == len("dose:")
+    read = model.engine.adapters["medical"].prompts.encode("dose:").slow
+    assert len(read) == len("dose:")
 
 
 def test_no_adapter_is_added_while_a_request_runs(model):
@@ -137,11 +194,10 @@ def test_values_that_do_not_fit_are_refused(change, message):
 @pytest.mark.parametrize("rows", [80, 100])  # the tokenizer's own number, and a matrix with rows to spare
 def test_a_new_row_is_the_mean_so_that_its_token_is_hardly_ever_drawn(family, tied, rows):
     model = make_model(family, vocab_size=rows, tie_word_embeddings=tied)
-    tokenizer = make_tokenizer()
-    known = len(tokenizer)
+    known = len(make_tokenizer())
     before = model.get_output_embeddings().weight[:known].detach().clone()
-    ids = add_tokens(model, tokenizer, [*TOKENS, "</think>"])
-    assert ids == (known, known + 1)  # "</think>" was there already, and keeps its row
+    ids = (known, known + 1)
+    add_rows(model, range(known), ids)
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     assert (head is embedding) == tied
     assert len(embedding) == model.config.vocab_size == max(rows, known + 2)

@@ -6,7 +6,6 @@ import threading
 import pytest
 import torch
 from controllable_inference import ControllableInference, DomainAdapter, SamplingParams
-from controllable_inference.adapters.tokens import add_tokens
 from controllable_inference.engine.engine import EngineConfig
 from controllable_inference.errors import AdapterError
 from peft import LoraConfig, get_peft_model
@@ -86,22 +85,21 @@ def test_a_domain_may_be_called_what_python_or_peft_call_something_else(checkpoi
 
 
 def test_rows_that_were_trained_for_special_tokens_are_taken(checkpoint, tmp_path):
-    base, tokenizer = make_model(), make_tokenizer()
-    known = len(tokenizer)
-    add_tokens(base, tokenizer, ["dose:"])
+    base, known = make_model(), len(make_tokenizer())
+    base.resize_token_embeddings(known + 1)
     base.get_input_embeddings().weight.data[known] = 0.5
     train(tmp_path / "lora", base=base, embeddings=True)
     with load(checkpoint) as model:
         model.add_adapter(DomainAdapter("law", ["verdict:"]))  # takes the id that "dose:" had in training
         model.add_adapter(DomainAdapter("medical", ["dose:"], peft_path=tmp_path / "lora"))
-        (dose,) = model.tokenizer.encode("dose:")
+        (dose,) = model.engine.adapters["medical"].prompts.encode("dose:").slow
         assert dose == known + 1
         assert torch.all(model.model.get_input_embeddings().weight[dose] == 0.5)
 
 
 def test_rows_that_others_use_too_are_not_taken(checkpoint, tmp_path):
-    base, tokenizer = make_model(), make_tokenizer()
-    add_tokens(base, tokenizer, ["dose:"])
+    base = make_model()
+    base.resize_token_embeddings(len(make_tokenizer()) + 1)
     base.get_input_embeddings().weight.data[5] += 1
     train(tmp_path / "lora", base=base, embeddings=True)
     with load(checkpoint) as model, pytest.raises(AdapterError, match="other requests use them too"):

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from controllable_inference.adapters.domain import DomainAdapter
 from controllable_inference.adapters.lora import LoraWeights
-from controllable_inference.adapters.tokens import add_tokens
+from controllable_inference.adapters.tokenizer import DomainTokenizer
+from controllable_inference.adapters.tokens import add_rows
+from controllable_inference.engine.detokenizer import Detokenizer
 from controllable_inference.engine.prompt import PromptRenderer
 from controllable_inference.errors import AdapterError, RequestError
-
-if TYPE_CHECKING:
-    from controllable_inference.engine.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
 class Attached:
     """An adapter as requests carry it.
 
-    prompts: reads its special tokens as such. token_ids: those that no other request may draw. has_weights:
-    whether the model's layers hold LoRA weights of its.
+    prompts, detokenizer: read and write its special tokens as such. step_ids: of these tokens, each of which
+    ends a step. token_ids: of those that no other request may draw, for the model has them from this adapter.
+    has_weights: whether the model's layers hold LoRA weights of its.
     """
 
     adapter: DomainAdapter
     prompts: PromptRenderer
+    detokenizer: Detokenizer
+    step_ids: frozenset[int]
     token_ids: tuple[int, ...]
     has_weights: bool
 
@@ -39,7 +40,6 @@ class Adapters:
 
     def __init__(self) -> None:
         self._by_domain: dict[str, Attached] = {}
-        self._prompts: PromptRenderer | None = None
         self._mine: dict[str, Tensor] = {}  # (tokens of the batch, 1): 1 where the token is of the domain
 
     def __getitem__(self, domain: str) -> Attached:
@@ -49,34 +49,34 @@ class Adapters:
             raise RequestError("adapter", f"no adapter {domain!r} was added to this model; there is {there}")
         return self._by_domain[domain]
 
-    def add(
-        self, adapter: DomainAdapter, model: Any, prompts: PromptRenderer, vocabulary: Vocabulary
-    ) -> Attached:
-        """prompts: of requests without an adapter, which from now on reads with a copy of the tokenizer.
+    def add(self, adapter: DomainAdapter, model: Any, prompts: PromptRenderer) -> Attached:
+        """prompts: of requests without an adapter; it and its tokenizer stay as they are.
 
         Raises AdapterError, and nothing has changed then.
         """
-        domain, texts = adapter.domain, adapter.special_tokens
+        domain = adapter.domain
         if domain in self._by_domain:
             raise AdapterError(f"the model has an adapter for {domain!r} already; a domain has one")
-        if taken := [t for t in texts for a in self._by_domain.values() if t in a.adapter.special_tokens]:
-            raise AdapterError(f"the token {taken[0]!r} is another adapter's already")
-        if self._prompts is None:
-            # nothing changes for requests without an adapter: they keep the tokenizer as it was
-            self._prompts = copy.copy(prompts)
-            prompts.tokenizer = copy.deepcopy(prompts.tokenizer)
-        tokenizer, before = self._prompts.tokenizer, prompts.tokenizer
+        base = prompts.tokenizer
+        known = sorted(base.get_vocab().values())
+        taken = [*known, *(i for a in self._by_domain.values() for i in a.token_ids)]
+        tokenizer = DomainTokenizer(base, adapter.special_tokens, first=max(taken) + 1)
         weights, trained = None, {}
         if adapter.peft_path is not None:
             weights = LoraWeights.read(adapter.peft_path)
-            new = [text for text in texts if text not in before.get_vocab()]
-            trained = weights.rows_of_new_tokens(model, len(before), len(new))
+            trained = weights.rows_of_new_tokens(model, len(base), len(tokenizer.new_ids))
             # peft's own names for parts of a layer, and Python's, are no domain's
             for module in weights.inject(model, f"domain-{domain}"):
                 module.register_forward_hook(self._only_mine(domain))
-        ids = add_tokens(model, tokenizer, texts, trained)
-        vocabulary.delimiters.add(texts)
-        attached = Attached(adapter, self._prompts, ids, weights is not None)
+        add_rows(model, known, tokenizer.new_ids, trained)
+        attached = Attached(
+            adapter,
+            prompts.reading_with(tokenizer),
+            Detokenizer(tokenizer),
+            frozenset(tokenizer.ids),
+            tokenizer.new_ids,
+            weights is not None,
+        )
         self._by_domain[domain] = attached
         return attached
 

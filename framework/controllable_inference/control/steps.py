@@ -13,11 +13,6 @@ class StepDelimiters:
         self._token_text = token_text
         self._known: dict[int, bool] = {}
 
-    def add(self, delimiters: Sequence[str]) -> None:
-        """From now on these end a step too."""
-        self.delimiters += tuple(delimiters)
-        self._known.clear()
-
     def ends_step(self, token: int) -> bool:
         known = self._known.get(token)
         if known is None:

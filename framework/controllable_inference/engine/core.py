@@ -190,7 +190,7 @@ class EngineCore:
             path = Path(group, index, path_key(group.seed, index), self.judge.slot(), [], 0, stepping)
             self.scheduler.fork_prompt(path)
             if self.vocabulary.needs_text(group):
-                path.growing = GrowingText(self.vocabulary.detokenizer, group.prompt)
+                path.growing = GrowingText(self.vocabulary.detokenizer_for(group), group.prompt)
             group.paths.append(path)
             group.starting.append(path)
             self.lifecycle.started(path)

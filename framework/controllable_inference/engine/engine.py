@@ -188,7 +188,7 @@ class Engine:
 
     @contextmanager
     def idle(self) -> Iterator[None]:
-        """Keep the engine from taking requests, to change its model or tokenizer in the meantime.
+        """Keep the engine from taking requests, to change its model or copy its tokenizer in the meantime.
 
         Raises EngineBusy while it has any, EngineDead, EngineClosed.
         """

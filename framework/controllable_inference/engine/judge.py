@@ -60,8 +60,8 @@ class Judge:
             self.features.update(
                 slots, hidden if len(rows) == len(paths) else hidden[rows], self.newest[slots]
             )
-        ends_step = self.lifecycle.vocabulary.delimiters.ends_step
-        due = [at for at, p in enumerate(paths) if p.stepping and ends_step(p.tokens[-1])]
+        ends_step = self.lifecycle.vocabulary.ends_step
+        due = [at for at, p in enumerate(paths) if p.stepping and ends_step(p)]
         for at in due:
             paths[at].boundaries.append(len(paths[at].tokens))
             paths[at].at_boundary = True
@@ -92,7 +92,7 @@ class Judge:
 
     def _enter_agreement(self, path: Path) -> None:
         begin = path.boundaries[-2] if path.steps > 1 else 0
-        written = self.lifecycle.vocabulary.detokenizer.decode(path.tokens[begin:])
+        written = self.lifecycle.vocabulary.detokenizer_for(path.group).decode(path.tokens[begin:])
         path.group.agreement.enter(path.index, written)
 
     def _score_with(self, controller: Controller, paths: Sequence[Path], features: Tensor) -> None:

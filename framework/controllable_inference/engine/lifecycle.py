@@ -64,8 +64,9 @@ class Lifecycle:
         self.scheduler.blocks.free_table(path.table)
         group, words = path.group, self.vocabulary
         tokens = path.tokens[:-1] if reason == "eos" else path.tokens
-        path.text = words.cut(words.detokenizer.after(group.prompt, tokens), group)
-        ends = words.detokenizer.ends(group.prompt, tokens, path.boundaries)
+        detokenizer = words.detokenizer_for(group)
+        path.text = words.cut(detokenizer.after(group.prompt, tokens), group)
+        ends = detokenizer.ends(group.prompt, tokens, path.boundaries)
         path.step_ends = tuple(min(end, len(path.text)) for end in ends)
         path.growing = None
         if fate == "kept":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ class PromptIds(NamedTuple):
 
 
 class PromptRenderer:
-    """Thread-safe. lock: held by who uses or changes the tokenizer.
+    """Thread-safe. lock: held by who uses the tokenizer, or copies it.
 
     think_end: text that ends a thinking segment, None for a model without one.
     fast_prefix: what to append to skip thinking, None to work it out from the template's own behaviour.
@@ -28,6 +29,12 @@ class PromptRenderer:
         self.think_end = think_end
         self.fast_prefix = fast_prefix
         self.lock = threading.Lock()
+
+    def reading_with(self, tokenizer: Any) -> PromptRenderer:
+        """The same with another tokenizer, which may share its parts with this one's: they share the lock."""
+        other = copy.copy(self)
+        other.tokenizer = tokenizer
+        return other
 
     def render(self, prompt: str | Messages, thinking: bool = True) -> str:
         """Text the model continues. Raises RequestError for messages that are none."""

@@ -51,6 +51,14 @@ class Vocabulary:
         """`think_end` where this request's paths think, else None."""
         return self.think_end if group.plan is not None and group.plan.mode == "slow" else None
 
+    def detokenizer_for(self, group: PathGroup) -> Detokenizer:
+        return group.adapter.detokenizer if group.adapter else self.detokenizer
+
+    def ends_step(self, path: Path) -> bool:
+        """Whether its newest token does: with a delimiter in it, or as a special token of its adapter."""
+        token, adapter = path.tokens[-1], path.group.adapter
+        return self.delimiters.ends_step(token) or (adapter is not None and token in adapter.step_ids)
+
     def ends_thinking(self, path: Path, token: int) -> bool:
         if self.think_end is None:
             return False

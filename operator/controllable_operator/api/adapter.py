@@ -62,8 +62,8 @@ class Adapter(Source):
         max_length=64,
         description=(
             "specialTokens of the domain: each is read and drawn as one token, and writing one ends a step. "
-            "Where the weights were trained with tokens of their own, the same in the same order. No two "
-            "adapters of a model may have one in common."
+            "Where the weights were trained with tokens of their own, the same in the same order. Adapters "
+            "of a model may have some in common: each reads and draws its own."
         ),
         json_schema_extra={"x-kubernetes-list-type": "set"}
         | rules(rule("self.all(token, token.trim() != '')", "specialTokens must hold more than white space")),
