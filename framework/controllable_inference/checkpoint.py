@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import gcd
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from huggingface_hub import snapshot_download
@@ -54,7 +54,13 @@ def load(
     ranks: of the process group, each of which gets its share of the model, on its own device.
     Raises ModelLoadError with the reason.
     """
+    if precision not in get_args(Precision):
+        raise ModelLoadError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # each kind of device has its own way to say that there is none
+        raise ModelLoadError(f"device {device!r} can't be used: {error}") from error
     dtype: Any = (
         ("auto" if device != "cpu" else torch.float32) if precision == "auto" else getattr(torch, precision)
     )

@@ -19,6 +19,10 @@ class ModelLoadError(ControllableError):
     """A checkpoint is there, but it can't or must not be loaded (pickle, foreign architecture)."""
 
 
+class EngineConfigError(ControllableError):
+    """A limit that no engine can keep; the message names it."""
+
+
 class ControlConfigError(ControllableError):
     """control.json or a gate/budget beside it does not fit this model, or gives scores that mean nothing."""
 

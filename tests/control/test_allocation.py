@@ -86,6 +86,8 @@ def test_a_plan_keeps_within_every_limit(predicted, coefficient, max_paths, max_
         (lambda: SamplingParams(max_tokens=0), "sampling_parameters.max_tokens"),
         (lambda: SamplingParams(seed=True), "sampling_parameters.seed"),
         (lambda: SamplingParams(stop=("",)), "sampling_parameters.stop"),
+        (lambda: SamplingParams(stop=None), "sampling_parameters.stop"),
+        (lambda: SamplingParams(stop=5), "sampling_parameters.stop"),
         (lambda: RequestBudget(coefficient=3), "control.coefficient"),
         (lambda: RequestBudget(coefficient=float("nan")), "control.coefficient"),
         (lambda: RequestBudget(max_paths=0), "control.max_paths"),

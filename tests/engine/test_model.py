@@ -12,7 +12,13 @@ from controllable_inference.control.config import BudgetConfig, CalibrationConfi
 from controllable_inference.control.features import feature_dim
 from controllable_inference.control.gate import PathGate
 from controllable_inference.engine.engine import EngineConfig
-from controllable_inference.errors import ControlConfigError, ModelLoadError, ModelNotFound, RequestError
+from controllable_inference.errors import (
+    ControlConfigError,
+    ControllerError,
+    ModelLoadError,
+    ModelNotFound,
+    RequestError,
+)
 from tiny_engines import make_model, make_tokenizer, save_checkpoint
 
 SMALL = EngineConfig(kv_blocks=200)
@@ -49,6 +55,26 @@ def test_a_folder_loads_and_answers_text_and_messages(plain):
         assert len(text.paths) == 3
         assert [p.text for p in text.paths] == [p.text for p in chat.paths]
         assert model.render([{"role": "user", "content": "1+2="}], thinking=False) == "1+2=</think>"
+
+
+def test_a_precision_or_device_that_there_is_not_is_named(plain):
+    with pytest.raises(ModelLoadError, match=r"precision must be one of auto, float32, .* got 'fp16'"):
+        ControllableInference.from_pretrained(plain, precision="fp16")
+    for device in ("nonsense", "cuda:99"):
+        with pytest.raises(ModelLoadError, match=f"device '{device}' can't be used: "):
+            ControllableInference.from_pretrained(plain, device=device)
+
+
+def test_an_error_that_a_controller_raises_reaches_who_asked_with_its_name(plain):
+    class Broken(SingleSample):
+        def answer(self, request):
+            raise KeyError("x")
+
+    with (
+        ControllableInference.from_pretrained(plain, engine=SMALL) as model,
+        pytest.raises(ControllerError, match=r"^Broken raised KeyError: 'x'$"),
+    ):
+        model.generate("1+2=", controller=Broken(20))
 
 
 def test_the_same_seed_gives_the_same_result_twice(plain):

@@ -35,6 +35,7 @@ def test_help_teaches_by_example_and_loads_no_model_library():
         (["serve", "nowhere.yaml"], "nowhere.yaml: No such file"),
         (["ask", "why?", "--url", "http://127.0.0.1:9"], "nobody listens there"),
         (["ask", "why?", "--url", "http://[::1"], "http://[::1: "),
+        (["ask", b"wh\xff?"], "question: must be Unicode text"),
         (["fetch", "image:///nowhere", "--to", "/tmp/never"], "there is no folder"),
         (["fetch", "image:///models/nano", "--to", "/proc/here/nano"], "/proc/here"),
         (["explain", "why?", "--model", "hf://org/repo"], "fetch hf://org/repo --to"),

@@ -88,9 +88,10 @@ class SamplingParams:
             )
         if self.seed is not None:
             _require(at + "seed", self.seed, "a whole number", _whole)
-        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
-        if not all(isinstance(s, str) and s for s in self.stop):
-            raise RequestError(at + "stop", f"must be a list of non-empty strings, got {list(self.stop)!r}")
+        stop = (self.stop,) if isinstance(self.stop, str) else self.stop
+        if not isinstance(stop, Sequence) or not all(isinstance(s, str) and s for s in stop):
+            raise RequestError(at + "stop", f"must be a list of non-empty strings, got {self.stop!r}")
+        object.__setattr__(self, "stop", tuple(stop))
         if (length := sum(map(len, self.stop))) > MOST_STOP_CHARACTERS:
             limit = f"must have at most {MOST_STOP_CHARACTERS} characters in all"
             raise RequestError(at + "stop", f"{limit}, got {length}")

@@ -10,7 +10,9 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from controllable_inference.errors import RequestError
 from controllable_inference.serving.errors import ServingError
+from controllable_inference.unicode import fault_of
 
 
 class AskFailed(ServingError):
@@ -29,6 +31,8 @@ class Answered:
 
 def ask(url: str, question: str, options: dict[str, Any], console: Console) -> Answered:
     """Ask, show the leading path's reasoning dimly while it comes, then the answer and a table."""
+    if fault := fault_of(question):
+        raise RequestError("question", fault)
     answered = Answered()
     started = time.monotonic()
     reasoned = False

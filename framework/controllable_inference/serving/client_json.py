@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from controllable_inference.errors import RequestError
+from controllable_inference.unicode import fault_of
 
 MAX_DEPTH = 64
 """Objects and arrays within each other. No request needs a tenth of it, and what walks much deeper documents
@@ -13,8 +14,7 @@ MAX_DEPTH = 64
 def decode_json(text: str | bytes | bytearray, field: str) -> Any:
     """Decode `text`, the value of `field`.
 
-    Raises RequestError where it is not JSON, is nested too deeply, or has a string that is no text: JSON can
-    write half of a surrogate pair ("\\ud83d"), which neither UTF-8 nor a tokenizer can take any further.
+    Raises RequestError where it is not JSON, is nested too deeply, or has a string that is no text.
     """
     try:
         document = json.loads(text)
@@ -35,12 +35,12 @@ _CONTAINERS = (dict, list)
 def _fault(value: Any, depth: int) -> tuple[str, str] | None:
     """What is wrong with `value`: where in it, as in ".0.content", and what."""
     if isinstance(value, str):
-        return _fault_of_text(value)
+        return _in(fault_of(value))
     if not isinstance(value, _CONTAINERS):
         return None
     if depth == MAX_DEPTH:
         return "", _TOO_DEEP
-    if isinstance(value, dict) and (fault := _fault_of_text("".join(value))):
+    if isinstance(value, dict) and (fault := _in(fault_of("".join(value)))):
         return fault
     for name, part in value.items() if isinstance(value, dict) else enumerate(value):
         if fault := _fault(part, depth + 1):
@@ -48,10 +48,5 @@ def _fault(value: Any, depth: int) -> tuple[str, str] | None:
     return None
 
 
-def _fault_of_text(text: str) -> tuple[str, str] | None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(text[error.start]):04x}"
-        return "", f"must be Unicode text, but has {half}, one half of a surrogate pair"
-    return None
+def _in(fault: str | None) -> tuple[str, str] | None:
+    return None if fault is None else ("", fault)

@@ -31,6 +31,7 @@ from controllable_inference.evaluation.problems import (
     place_of,
     split_of,
 )
+from controllable_inference.unicode import fault_of
 
 ENTRY_POINTS = "controllable_inference.tasks"
 SUITE = "reasoning-gym"
@@ -166,7 +167,7 @@ def from_jsonl(path: Path) -> Task:
 def _read_line(line: str, where: str) -> TaskProblem:
     try:
         read = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of nested brackets
         raise TaskError(f"{where}: is not JSON: {error}") from error
     if not isinstance(read, dict):
         raise TaskError(f"{where}: must be an object with question and answer, is {line.strip()[:60]}")
@@ -178,6 +179,8 @@ def _read_line(line: str, where: str) -> TaskProblem:
         if not isinstance(value, str) or (default is None and not value.strip()):
             said = "is missing" if name not in read else f"must be text that is not empty, is {value!r}"
             raise TaskError(f"{where}: {name}: {said}")
+        if fault := fault_of(value):
+            raise TaskError(f"{where}: {name}: {fault}")
         return value
 
     level = read.get("level", 0)
