@@ -1,5 +1,6 @@
 """What happens at the edges: full queues, passed deadlines, a dead engine, an engine that closes."""
 
+import math
 import threading
 import time
 from dataclasses import replace
@@ -7,15 +8,19 @@ from dataclasses import replace
 import pytest
 from controllable_inference.control.baselines import MajorityVote, SingleSample
 from controllable_inference.control.views import Spawn
+from controllable_inference.engine.engine import EngineConfig
 from controllable_inference.engine.events import Done, Failed
+from controllable_inference.engine.prompt import PromptRenderer
 from controllable_inference.engine.request import RequestBudget, SamplingParams
 from controllable_inference.errors import (
     ControlConfigError,
     EngineClosed,
+    EngineConfigError,
     EngineDead,
     QueueFull,
     RequestError,
 )
+from tiny_engines import make_tokenizer
 
 LONG = MajorityVote(4, 200)
 
@@ -99,6 +104,66 @@ def test_a_prompt_longer_than_the_context_is_refused_by_its_field(stepped):
         engine.submit("")
     with pytest.raises(RequestError, match=r"^messages\[0\]\.content: must be a string"):
         engine.submit([{"role": "user", "content": 3}])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "field"),
+    [("1\ud83d", "prompt"), ([{"role": "user", "content": "1\udcff"}], "messages")],
+)
+def test_half_a_character_is_refused_by_its_field(stepped, prompt, field):
+    with pytest.raises(RequestError, match=rf"^{field}: must be Unicode text, but has \\ud"):
+        stepped(LONG).submit(prompt)
+
+
+def test_a_prompt_is_read_no_further_than_it_takes_to_see_that_it_can_not_fit(stepped, monkeypatch):
+    engine = stepped(LONG)
+    read: list[int] = []
+    tokenizer = engine.engine.prompts.tokenizer
+    encode = tokenizer.encode
+    monkeypatch.setattr(
+        tokenizer, "encode", lambda text, **how: read.append(len(text)) or encode(text, **how)
+    )
+    with pytest.raises(RequestError, match=r"^prompt: has more than 512 tokens, of 256 that fit"):
+        engine.submit("1" * 1_000_000)
+    assert sum(read) < 10_000
+
+
+def test_a_long_prompt_of_few_tokens_is_taken():
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["2" * 1000])
+    ids = PromptRenderer(tokenizer, None, None).encode("2" * 20_000, room=64)
+    assert len(ids.slow) == 20
+
+
+def test_a_prompt_that_is_the_same_without_thinking_is_read_once(stepped, monkeypatch):
+    engine = stepped(LONG)
+    prompts = engine.engine.prompts
+    read: list[str] = []
+    encode = prompts.tokenizer.encode
+    monkeypatch.setattr(
+        prompts.tokenizer, "encode", lambda text, **how: read.append(text) or encode(text, **how)
+    )
+    monkeypatch.setattr(prompts, "think_end", None)
+    engine.submit("1+2=")
+    assert read == ["1+2="]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [
+        ("max_rows", 0, "at least 1, got 0"),
+        ("max_rows", 2.5, "a whole number"),
+        ("max_step_tokens", 255, r"at least 256 \(max_rows\), got 255"),
+        ("block_size", 0, "at least 1"),
+        ("kv_blocks", 1, "at least 2"),
+        ("max_concurrent_requests", 0, "at least 1"),
+        ("queue_size", -1, "at least 0"),
+        ("queue_timeout", math.nan, "a number of seconds, got nan"),
+    ],
+)
+def test_limits_that_no_engine_can_keep_are_refused_by_name(limit, value, said):
+    with pytest.raises(EngineConfigError, match=f"^{limit} must be .*{said}"):
+        EngineConfig(**{limit: value})
 
 
 def test_paths_end_where_the_context_ends(stepped):

@@ -34,6 +34,7 @@ from controllable_inference.errors import (
     ControllableError,
     EngineBusy,
     EngineClosed,
+    EngineConfigError,
     EngineDead,
     QueueFull,
     RequestError,
@@ -49,6 +50,8 @@ class EngineConfig:
     max_rows: most paths computed in one step. max_step_tokens: most tokens of one step, prompts included.
     kv_blocks: blocks of the KV cache, None for as many as a quarter of the memory holds (CPU, 2 GiB at
     most) or 80 % of what is free (CUDA), and no more than max_rows full contexts take.
+
+    Raises EngineConfigError with the field's name when a value is out of range.
     """
 
     max_concurrent_requests: int = 64
@@ -58,6 +61,27 @@ class EngineConfig:
     max_step_tokens: int = 2048
     block_size: int = 16
     kv_blocks: int | None = None
+
+    def __post_init__(self) -> None:
+        least = {
+            "max_concurrent_requests": 1,
+            "queue_size": 0,
+            "max_rows": 1,
+            "max_step_tokens": self.max_rows,  # every row must fit into one step
+            "block_size": 1,
+            "kv_blocks": 2,  # one is spare
+        }
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if name == "kv_blocks" and value is None:
+                continue
+            if not isinstance(value, int) or value < bound:
+                whose = " (max_rows)" if name == "max_step_tokens" else ""
+                raise EngineConfigError(
+                    f"{name} must be a whole number of at least {bound}{whose}, got {value!r}"
+                )
+        if not isinstance(self.queue_timeout, int | float) or not self.queue_timeout >= 0:
+            raise EngineConfigError(f"queue_timeout must be a number of seconds, got {self.queue_timeout!r}")
 
 
 class RequestHandle:
@@ -152,7 +176,7 @@ class Engine:
         controller = controller or self.controller
         traits = check_controller(controller)
         attached = None if adapter is None else self.adapters[adapter]
-        ids = (attached.prompts if attached else self.prompts).encode(prompt)
+        ids = (attached.prompts if attached else self.prompts).encode(prompt, self.room)
         if len(ids.slow) >= self.room:
             message = f"has {len(ids.slow)} tokens, of {self.room} that fit; one must be left to generate"
             raise RequestError("prompt", message)

@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 
 from controllable_inference.engine.request import Messages
 from controllable_inference.errors import RequestError
+from controllable_inference.unicode import fault_of
+
+BEGINNING = 16
+"""Characters for each token that fits, which are read first of a longer text; common are about 4 a token."""
 
 
 class PromptIds(NamedTuple):
@@ -47,18 +51,38 @@ class PromptRenderer:
             return text + self.fast_prefix
         return text + self._worked_out_prefix(prompt, text)
 
-    def encode(self, prompt: str | Messages) -> PromptIds:
-        """Raises RequestError when nothing is left of the prompt."""
+    def encode(self, prompt: str | Messages, room: int | None = None) -> PromptIds:
+        """room: how many tokens fit, None for any number; far more are refused without being read to the end.
+
+        Raises RequestError for these, for a string that is no text, and where there is no token.
+        """
         # a chat template writes the special tokens itself
         special = isinstance(prompt, str) or self.tokenizer.chat_template is None
         with self.lock:  # a fast tokenizer must not be used by two threads while it changes its settings
-            slow, fast = (
-                self.tokenizer.encode(self.render(prompt, thinking), add_special_tokens=special)
-                for thinking in (True, False)
-            )
+            text, skipped = self.render(prompt), self.render(prompt, thinking=False)
+            if fault := fault_of(text):
+                raise RequestError("prompt" if isinstance(prompt, str) else "messages", fault)
+            if room is not None:
+                self._check_length(text, room)
+            slow = list(self.tokenizer.encode(text, add_special_tokens=special))
+            fast = slow
+            if skipped != text:
+                fast = list(self.tokenizer.encode(skipped, add_special_tokens=special))
         if not slow:
             raise RequestError("prompt", "holds no token")
-        return PromptIds(list(slow), list(fast))
+        return PromptIds(slow, fast)
+
+    def _check_length(self, text: str, room: int) -> None:
+        """Megabytes take a tokenizer seconds, for which all other requests would wait."""
+        characters = BEGINNING * room
+        if characters >= len(text):
+            return
+        # where it is cut, a beginning has more tokens than in the whole: those that one token falls into
+        most = 2 * room + max(map(len, self.tokenizer.get_vocab()))
+        while characters < len(text):
+            if len(self.tokenizer.encode(text[:characters], add_special_tokens=False)) > most:
+                raise RequestError("prompt", f"has more than {2 * room} tokens, of {room} that fit")
+            characters *= 2
 
     def _apply_template(self, messages: Messages, thinking: bool) -> str:
         _check_messages(messages)
