@@ -57,6 +57,13 @@ def test_requests_that_name_no_adapter_draw_what_they_drew_before(model):
     assert (after.usage.prompt_tokens, after.usage.coefficient) == (len(prompt), 1.0)
 
 
+def test_a_prompt_that_can_not_fit_is_refused_for_an_adapter_as_for_the_model(model):
+    model.add_adapter(medical())
+    for adapter in (None, "medical"):
+        with pytest.raises(RequestError, match=r"^prompt: has more than 512 tokens, of 256 that fit"):
+            model.generate("1" * 100_000, adapter=adapter)
+
+
 def test_special_tokens_are_single_tokens_to_requests_that_name_the_adapter(model):
     model.add_adapter(medical())
     named = model.generate("diagnosis:1", SamplingParams(max_tokens=2), adapter="medical")

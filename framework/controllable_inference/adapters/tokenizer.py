@@ -34,6 +34,9 @@ class DomainTokenizer:
     def chat_template(self) -> Any:
         return self._inner.chat_template
 
+    def get_vocab(self) -> dict[str, int]:
+        return {text: self._to_model.get(i, i) for text, i in self._inner.get_vocab().items()}
+
     def apply_chat_template(self, messages: Any, **options: Any) -> Any:
         return self._inner.apply_chat_template(messages, **options)
 
