@@ -24,6 +24,7 @@ from openai import OpenAI
 from rich.console import Console
 from rich.table import Column, Table
 
+from dev.cluster import ending
 from dev.cluster.errors import Unfit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,16 +62,12 @@ class Clock:
         return " · ".join([*parts, f"[bold]all {time.monotonic() - self.start:.1f} s[/bold]"])
 
 
-def run(*command: str) -> str:
+def run(*command: str, stdin: str = "") -> str:
     """Run a command, return its output; DemoError with all it printed when it fails."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True)
     if done.returncode:
         raise DemoError(f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
     return done.stdout
-
-
-def dev_cluster(*arguments: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "dev.cluster", *arguments], cwd=ROOT, **options)
 
 
 # --------------------------------------------------------------------------- on a cluster
@@ -95,13 +92,7 @@ def deploy(images: dict[str, str]) -> None:
         "kind": "Namespace",
         "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }
-    subprocess.run(
-        ["kubectl", "apply", "-f", "-"],
-        input=json.dumps(namespace),
-        text=True,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    run("kubectl", "apply", "-f", "-", stdin=json.dumps(namespace))
     run("kubectl", "apply", "-n", NAMESPACE, "-f", str(MANIFEST))
 
 
@@ -267,6 +258,7 @@ def main() -> int:
     )
     parser.add_argument("--keep", action="store_true", help="leave the local cluster running at the end")
     options = parser.parse_args()
+    ending.as_exceptions()
     clock = Clock()
     try:
         if os.environ.get("KUBECONFIG"):
@@ -288,7 +280,8 @@ def main() -> int:
 
 def unfit() -> str:
     """Why no cluster can run on this machine; empty if one can. DemoError where that can't be told."""
-    check = dev_cluster("check", "--install", stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "dev.cluster", "check", "--install"]
+    check = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     if check.returncode not in (0, Unfit.exit_status):
         raise DemoError(f"`python -m dev.cluster check --install` failed:\n{check.stderr}")
     return check.stderr.strip() if check.returncode else ""
@@ -297,7 +290,8 @@ def unfit() -> str:
 def demo_on_local_cluster(keep: bool) -> None:
     """Once inside, KUBECONFIG is set: from there on the local cluster is a cluster like any other."""
     options = ["--keep"] if keep else []
-    if dev_cluster("run", *options, "--", sys.executable, "-m", "dev.demo").returncode:
+    command = [sys.executable, "-m", "dev.cluster", "run", *options, "--", sys.executable, "-m", "dev.demo"]
+    if ending.run(command, cwd=ROOT):
         raise DemoError("the reason is above")
 
 

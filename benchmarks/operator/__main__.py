@@ -18,7 +18,7 @@ from pathlib import Path
 from controllable_operator.controller import ROUND_SECONDS
 
 from benchmarks.operator import fleet
-from dev.cluster import alone, kwok
+from dev.cluster import alone, ending, kwok
 from dev.cluster.paths import REPOSITORY
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write (%(default)s)")
     parser.add_argument("--notes", default="", help="a sentence about the machine for the results")
     arguments = parser.parse_args()
+    ending.as_exceptions()
     if logs := alone.logs():
         measure(arguments, logs)
     else:

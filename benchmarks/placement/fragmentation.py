@@ -30,7 +30,7 @@ from benchmarks.placement.arrivals import Arrival, Book, Device, Way
 from benchmarks.placement.fragmentation_report import report
 from benchmarks.placement.mirror import Mirror
 from benchmarks.placement.replicas import NAMESPACE
-from dev.cluster import alone, kwok
+from dev.cluster import alone, ending, kwok
 from dev.gpus import fleet
 from dev.gpus.topologies import BRIDGE, DEVICE_CLASS, TOPOLOGIES
 
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--arrivals", type=int, default=150, help="that count (%(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write (%(default)s)")
     arguments = parser.parse_args()
+    ending.as_exceptions()
     if logs := alone.logs():
         measure(arguments, logs)
     else:

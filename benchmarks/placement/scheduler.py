@@ -31,7 +31,7 @@ from benchmarks.placement.replicas import (
     pod,
 )
 from benchmarks.placement.report import Pass, report
-from dev.cluster import alone, kwok
+from dev.cluster import alone, ending, kwok
 from dev.gpus import fleet
 from dev.gpus.topologies import BRIDGE, DEVICE_CLASS, TOPOLOGIES
 
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of nodes and intents (%(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write (%(default)s)")
     arguments = parser.parse_args()
+    ending.as_exceptions()
     if logs := alone.logs():
         measure(arguments, logs)
     else:

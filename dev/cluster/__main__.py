@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dev.cluster import build as builder
-from dev.cluster import checks, kind, lifecycle
+from dev.cluster import checks, ending, kind, lifecycle
 from dev.cluster.errors import ClusterError
 from dev.cluster.images import project
 from dev.cluster.paths import ClusterPaths
@@ -144,7 +143,7 @@ def run(
         references = _images(install)
         line, environment = _inside(context.args)
         environment |= {f"{name.upper()}_IMAGE": reference for name, reference in references.items()}
-        status = subprocess.run(line, env=environment).returncode
+        status = ending.run(line, env=environment)
     finally:
         if not (was_up or keep):
             down()
@@ -260,10 +259,7 @@ _USAGE = """\
 def main() -> None:
     # Root by `su` may have a PATH without ip and nft. The node, and all that is started here, inherits it.
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    # By default both end Python at once; so that what was started is stopped, they have to be exceptions.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    ending.as_exceptions()
     try:
         app()
     except ClusterError as error:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev.cluster import build, kwok, lifecycle
+from dev.cluster import build, ending, kwok, lifecycle
 from dev.cluster.errors import ClusterError
 from dev.cluster.paths import REPOSITORY, ClusterPaths
 
@@ -40,7 +40,8 @@ def run_inside(name: str, module: str, arguments: Sequence[str] = ()) -> None:
     try:
         _dev_cluster("up", "--install")
         line, environment = lifecycle.inside(paths, [sys.executable, "-m", module, *arguments])
-        subprocess.run(line, env=environment | {_LOGS: str(paths.logs)}, check=True)
+        if status := ending.run(line, env=environment | {_LOGS: str(paths.logs)}):
+            raise subprocess.CalledProcessError(status, line)
     finally:
         _dev_cluster("down")
 

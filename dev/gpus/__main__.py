@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dev.cluster import lifecycle
+from dev.cluster import ending, lifecycle
 from dev.cluster.errors import ClusterError
 from dev.cluster.network import NODE
 from dev.cluster.paths import ClusterPaths
@@ -80,8 +80,7 @@ def _serve(name: str, topology: Topology) -> None:
 
 
 def main() -> None:
-    # by default it ends Python at once; as an exception, what was made is removed
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    ending.as_exceptions()
     try:
         app()
     except ClusterError as error:

@@ -12,7 +12,9 @@ IMAGES = {"runtime": "localhost/runtime:2", "operator": "localhost/operator:2"}
 
 
 def checked(monkeypatch, status, said):
-    monkeypatch.setattr(demo, "dev_cluster", lambda *_, **__: SimpleNamespace(returncode=status, stderr=said))
+    monkeypatch.setattr(
+        demo.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=status, stderr=said)
+    )
 
 
 def test_a_machine_that_can_run_no_cluster_is_served_without_one_and_told_why(monkeypatch):
@@ -38,12 +40,11 @@ def test_the_check_ends_with_the_status_that_means_unfit():
 def test_definitions_applied_by_hand_are_taken_over_where_helm_can(monkeypatch, known):
     lines = []
 
-    def run(*command):
+    def run(*command, stdin=""):
         lines.append(command)
         return "--take-ownership  if set, …" if known and "--help" in command else ""
 
     monkeypatch.setattr(demo, "run", run)
-    monkeypatch.setattr(demo.subprocess, "run", lambda *_, **__: None)
     demo.deploy(IMAGES)
     (definitions,) = [line for line in lines if "controllable-crds" in line]
     assert ("--take-ownership" in definitions) == known
