@@ -39,6 +39,27 @@ def test_the_definitions_survive_an_uninstall_unless_told_otherwise() -> None:
     assert kept["spec"] == dropped["spec"] == plain["spec"]
 
 
+def test_the_clusters_roles_gain_models_but_not_their_status_unless_told_otherwise() -> None:
+    chart = "controllable-crds"
+    roles = [d for d in yaml.safe_load_all(helm_template(chart)) if d and d["kind"] == "ClusterRole"]
+    reads = {"get", "list", "watch"}
+    writes = {"create", "update", "patch", "delete", "deletecollection"}
+    assert {
+        label: {resource: set(rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]}
+        for role in roles
+        for label in role["metadata"]["labels"]
+    } == {
+        "rbac.authorization.k8s.io/aggregate-to-view": {
+            f"controllablemodels{part}": reads for part in ("", "/status", "/scale")
+        },
+        "rbac.authorization.k8s.io/aggregate-to-edit": {
+            "controllablemodels": writes,
+            "controllablemodels/scale": {"update", "patch"},
+        },
+    }
+    assert "ClusterRole" not in rendered(chart, "--set=aggregateRoles=false")
+
+
 @pytest.mark.parametrize(
     ("value", "field"),
     [

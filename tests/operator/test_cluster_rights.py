@@ -1,6 +1,7 @@
-"""The chart's role is held to its use: what the API server saw it used for, and little else.
+"""The operator's role is held to its use: what the API server saw it used for, and little else.
 
-Needs the API server's own record (AUDIT_LOG), which the local cluster keeps of everything that runs in pods.
+That needs the API server's own record (AUDIT_LOG), which the local cluster keeps of all that runs in pods.
+People's rights come from the cluster's own roles.
 """
 
 import json
@@ -95,3 +96,21 @@ def test_every_right_is_used_or_has_a_reason(
     rights, seen = allowed(), used(audit_log, operator_user)
     assert rights - seen - UNSEEN.keys() == set()
     assert UNSEEN.keys() - rights == set()
+
+
+@pytest.mark.parametrize(("role", "writes"), [("view", False), ("edit", True), ("admin", True)])
+def test_people_have_rights_on_models_by_the_clusters_own_roles(
+    definitions: None, kubectl: Kubectl, role: str, writes: bool
+) -> None:
+    ours = helm_template("controllable-crds", "--show-only=templates/roles.yaml")
+    kubectl("apply", "--filename=-", stdin=ours)
+    kubectl("create", "rolebinding", role, f"--clusterrole={role}", "--user=somebody")
+
+    def may(verb: str, *part: str) -> bool:
+        return kubectl.run("auth", "can-i", verb, "cmodel", *part, "--as=somebody").returncode == 0
+
+    def rights() -> tuple[bool, bool, bool]:
+        return may("get"), may("create"), may("patch", "--subresource=scale")
+
+    eventually(lambda: rights() == (True, writes, writes))  # the cluster aggregates in its own time
+    assert not may("patch", "--subresource=status")

@@ -50,7 +50,7 @@ def release(kubectl: Kubectl) -> Iterator[str]:
         yield name
         helm(kubectl, "uninstall", name, "--wait")
     finally:
-        helm(kubectl, "upgrade", "crds", str(ROOT / "charts/controllable-crds"))
+        helm(kubectl, "upgrade", "crds", str(ROOT / "charts/controllable-crds"), "--take-ownership")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def ready_pods(kubectl: Kubectl) -> set[str]:
 def test_an_upgrade_keeps_a_model_serving_and_brings_the_new_fields(serving: Kubectl, release: str) -> None:
     before, pods = serving.get("cmodel", "nano") or {}, ready_pods(serving)
 
-    helm(serving, "upgrade", "crds", str(ROOT / "charts/controllable-crds"))
+    helm(serving, "upgrade", "crds", str(ROOT / "charts/controllable-crds"), "--take-ownership")
     helm(serving, "upgrade", release, str(ROOT / "charts/controllable-operator"), "--reset-then-reuse-values")
     after = serving.get("cmodel", "nano") or {}
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
