@@ -14,13 +14,17 @@ from controllable_inference.engine.metrics import METRICS
 from controllable_inference.serving.frontend.metrics import FrontendMetrics
 from controllable_operator.api import ControllableModel
 from controllable_operator.api.generate import generated_files
+from controllable_operator.api.status import Status
 from controllable_operator.cluster import Cluster
 from controllable_operator.desired.autoscaler import signals
 from controllable_operator.desired.monitoring import monitoring
 from controllable_operator.kinds import POD_MONITOR, PROMETHEUS_RULE
+from controllable_operator.metrics import Fleet
 from controllable_operator.monitored import monitored
+from prometheus_client import REGISTRY, CollectorRegistry
 
 MakeModel = Callable[..., ControllableModel]
+FLEET = next(path for path in generated_files() if path.parent.name == "alerts")
 WATCHED = Cluster(frozenset({POD_MONITOR, PROMETHEUS_RULE}))
 SLO = {
     "latencyP99": "1200ms",
@@ -107,13 +111,22 @@ async def exported() -> dict[str, set[str]]:
     return found
 
 
+def exported_by_the_operator() -> dict[str, set[str]]:
+    registry = CollectorRegistry()
+    registry.register(Fleet(lambda: ["Failed"], lambda: {("test", "nano"): 1.0}, dict))
+    families = [*registry.collect(), *REGISTRY.collect()]
+    return {sample.name: set(sample.labels) for family in families for sample in family.samples}
+
+
+def fleet_rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(FLEET.read_text())["groups"] for rule in group["rules"]]
+
+
 def queries(model: ControllableModel) -> Iterator[str]:
     """All PromQL that is written anywhere."""
     for group in groups(model):
         yield from (rule["expr"] for rule in group["rules"])
-    fleet = next(text for path, text in generated_files().items() if path.parent.name == "alerts")
-    for group in yaml.safe_load(fleet)["groups"]:
-        yield from (rule["expr"] for rule in group["rules"])
+    yield from (rule["expr"] for rule in fleet_rules())
     (text,) = by_kind(model)["ConfigMap"]["data"].values()
     for panel in json.loads(text)["panels"]:
         yield from (target["expr"] for target in panel["targets"])
@@ -121,12 +134,12 @@ def queries(model: ControllableModel) -> Iterator[str]:
 
 
 async def test_every_query_asks_for_series_and_labels_that_pods_export(model: ControllableModel) -> None:
-    series = await exported()
+    series = await exported() | exported_by_the_operator()
     of_scraping = {"namespace", "app_kubernetes_io_instance"}
     asked = [
         (name, labels)
         for query in queries(model)
-        for name, labels in re.findall(r"\b(controllable_\w+)\{([^}]*)\}", query)
+        for name, labels in re.findall(r"\b(controllable_\w+)(?:\{([^}]*)\})?", query)
     ]
     assert len({name for name, _ in asked}) >= 10
     for name, labels in asked:
@@ -157,6 +170,13 @@ def test_every_alert_says_whose_it_is_and_what_to_do(model: ControllableModel) -
         assert len(rule["annotations"]["runbook"]) > 30
 
 
+def test_alerts_on_phases_name_phases_that_there_are() -> None:
+    phases = re.findall(r'phase=~?"([^"]+)"', " ".join(rule["expr"] for rule in fleet_rules()))
+    assert phases
+    told = Status.model_fields["phase"].description or ""
+    assert set("|".join(phases).split("|")) <= set(re.findall(r"\w+", told))
+
+
 @pytest.fixture
 def promtool(tmp_path: Path) -> Callable[..., str]:
     if not shutil.which("promtool"):
@@ -177,8 +197,7 @@ def test_promtool_takes_the_rules(
 ) -> None:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups(model)}))
     assert "SUCCESS: 9 rules found" in promtool("check", "rules", "rules.yaml")
-    fleet = next(path for path in generated_files() if path.parent.name == "alerts")
-    assert "SUCCESS: 3 rules found" in promtool("check", "rules", str(fleet))
+    assert f"SUCCESS: {len(fleet_rules())} rules found" in promtool("check", "rules", str(FLEET))
 
 
 @pytest.mark.cluster  # where the judges are
@@ -245,6 +264,60 @@ def test_promtool_sees_the_alerts_fire_when_the_objectives_are_missed(
         ],
     }
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
+    promtool("test", "rules", "test.yaml")
+
+
+@pytest.mark.cluster  # where the judges are
+def test_promtool_sees_the_operators_alerts_fire_and_rest(
+    tmp_path: Path, promtool: Callable[..., str]
+) -> None:
+    rules = {rule["alert"]: rule for rule in fleet_rules()}
+
+    def fires(name: str, value: str = "1", **labels: str) -> dict[str, Any]:
+        told = json.dumps(rules[name]["annotations"]).replace("{{ $value }}", value)
+        for label, word in labels.items():
+            told = told.replace("{{ $labels." + label + " }}", word)
+        alert = {"exp_labels": rules[name]["labels"] | labels, "exp_annotations": json.loads(told)}
+        return {"eval_time": "90m", "alertname": name, "exp_alerts": [alert]}
+
+    def rests(name: str) -> dict[str, Any]:
+        return {"eval_time": "90m", "alertname": name}
+
+    def case(series: dict[str, str], *expected: dict[str, Any]) -> dict[str, Any]:
+        given = [{"series": f"controllable_operator_{name}", "values": v} for name, v in series.items()]
+        return {"interval": "1m", "input_series": given, "alert_rule_test": list(expected)}
+
+    seen = 'last_success_timestamp_seconds{namespace="test",name="%s",pod="%s"}'
+    well = {
+        'leader{pod="a"}': "1x100",
+        'leader{pod="b"}': "0x100",
+        'models{phase="Ready",pod="a"}': "2x100",
+        seen % ("nano", "a"): "0+60x100",
+        seen % ("nano", "b"): "0x100",  # it led before
+    }
+    ill = {
+        'leader{pod="a"}': "0x100",
+        'leader{pod="b"}': "0x100",
+        **{f'models{{phase="Failed",pod="{pod}"}}': "3x100" for pod in "ab"},
+        'models{phase="Pending",pod="a"}': "2x100",
+        seen % ("nano", "a"): "0x100",
+        seen % ("nano", "b"): "60x100",
+        seen % ("tiny", "a"): "0+60x100",
+    }
+    tests = [
+        case(well, *map(rests, rules)),
+        case({}, fires("ControllableOperatorWithoutLeader")),
+        case(
+            ill,
+            fires("ControllableOperatorWithoutLeader"),
+            fires("ControllableModelsFailed", "3"),
+            fires("ControllableModelsNotReady", "2", phase="Pending"),
+            fires("ControllableModelsNotReconciled", "1"),
+        ),
+    ]
+    (tmp_path / "test.yaml").write_text(
+        yaml.safe_dump({"rule_files": [str(FLEET)], "evaluation_interval": "1m", "tests": tests})
+    )
     promtool("test", "rules", "test.yaml")
 
 

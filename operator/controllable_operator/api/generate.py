@@ -14,7 +14,7 @@ from controllable_operator.api.crd import custom_resource_definition
 from controllable_operator.api.monitoring import Slo
 from controllable_operator.desired.dashboard import dashboard
 from controllable_operator.desired.queries import MODEL_LABEL
-from controllable_operator.desired.rules import fleet_recordings
+from controllable_operator.desired.rules import fleet_alerts
 from controllable_operator.placement.table import with_table
 
 _ROOT = Path(__file__).parents[3]
@@ -56,8 +56,8 @@ def _dashboard() -> str:
 
 
 def _fleet_rules() -> str:
-    """What all models of a Prometheus come to, in the form of its rule files."""
-    groups = [{"name": "controllable-fleet", "rules": fleet_recordings()}]
+    """Alerts by the operator's own metrics, in the form of Prometheus' rule files."""
+    groups = [{"name": "controllable-fleet", "rules": fleet_alerts()}]
     return _HEADER.format("desired/rules.py") + _yaml({"groups": groups})
 
 

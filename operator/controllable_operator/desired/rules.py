@@ -20,15 +20,56 @@ _RECORDED = {
 
 def recordings(select: str, labels: dict[str, str]) -> list[Rule]:
     """One series for each record, over all series that `select` matches; `labels` tell whose it is."""
+    return [{"record": name, "expr": query(select), "labels": labels} for name, query in _RECORDED.items()]
+
+
+def fleet_alerts() -> list[Rule]:
+    """What is wrong with the operator, or with models that have no pod to tell it, by the operator's metrics.
+
+    Each of its replicas counts models, and one that led before still tells when that was: the largest counts.
+    """
+    fleet = (
+        "`kubectl controllable fleet -A` has them first, `kubectl controllable status NAME` says what to do."
+    )
+    models = "controllable_operator_models"
+    seen = (
+        "max by (namespace, exported_namespace, name) (controllable_operator_last_success_timestamp_seconds)"
+    )
     return [
-        {"record": name, "expr": query(select)} | ({"labels": labels} if labels else {})
-        for name, query in _RECORDED.items()
+        _rule(
+            "ControllableOperatorWithoutLeader",
+            "absent(controllable_operator_leader == 1)",
+            "5m",
+            {"severity": "critical"},
+            "no replica of the operator works, or Prometheus does not scrape it",
+            "Models serve on, but no change reaches them. See the pods of the operator, their logs, and "
+            "`kubectl get lease controllable-operator` in their namespace.",
+        ),
+        _rule(
+            "ControllableModelsFailed",
+            f'max({models}{{phase="Failed"}}) > 0',
+            "5m",
+            {"severity": "critical"},
+            "{{ $value }} models are Failed: nothing changes until somebody acts",
+            fleet,
+        ),
+        _rule(
+            "ControllableModelsNotReady",
+            f'max by (phase) ({models}{{phase=~"Pending|Degraded"}}) > 0',
+            "30m",
+            {"severity": "warning"},
+            "{{ $value }} models are {{ $labels.phase }}",
+            fleet,
+        ),
+        _rule(
+            "ControllableModelsNotReconciled",
+            f"count(time() - {seen} > 900) > 0",
+            "5m",
+            {"severity": "warning"},
+            "{{ $value }} models were not reconciled in 15 minutes, which they should be every 5",
+            "The operator's log names them; controllable_operator_reconcile_errors_total has the reasons.",
+        ),
     ]
-
-
-def fleet_recordings() -> list[Rule]:
-    """The same over all models of a Prometheus."""
-    return [rule | {"record": rule["record"].replace(":", ":fleet_", 1)} for rule in recordings("", {})]
 
 
 def alerts(model: ControllableModel) -> list[Rule]:
@@ -118,16 +159,21 @@ def _alert(
     runbook: str,
 ) -> Rule:
     namespace, of = model.metadata.namespace, model.metadata.name
+    labels = {"severity": severity, "namespace": namespace, "model": of}
+    rule = _rule(name, expression, lasting, labels, f"{namespace}/{of}: {summary}", runbook)
+    rule["annotations"]["description"] = f"{summary} (now {{{{ $value | humanize }}}}), for {lasting}."
+    return rule
+
+
+def _rule(
+    name: str, expression: str, lasting: str, labels: dict[str, str], summary: str, runbook: str
+) -> Rule:
     return {
         "alert": name,
         "expr": expression,
         "for": lasting,
-        "labels": {"severity": severity, "namespace": namespace, "model": of},
-        "annotations": {
-            "summary": f"{namespace}/{of}: {summary}",
-            "description": f"{summary} (now {{{{ $value | humanize }}}}), for {lasting}.",
-            "runbook": runbook,
-        },
+        "labels": labels,
+        "annotations": {"summary": summary, "description": f"{summary}, for {lasting}.", "runbook": runbook},
     }
 
 
