@@ -165,6 +165,6 @@ def test_without_peft_the_error_says_how_to_get_it(monkeypatch, tmp_path, checkp
     train(tmp_path / "lora")
     with load(checkpoint) as model:
         monkeypatch.setitem(sys.modules, "peft", None)
-        with pytest.raises(AdapterError, match=r"pip install 'controllable-inference\[adapters\]'"):
+        with pytest.raises(AdapterError, match="pip install peft"):
             model.add_adapter(DomainAdapter("medical", peft_path=tmp_path / "lora"))
         model.add_adapter(DomainAdapter("medical", ["dose:"]))  # needs none

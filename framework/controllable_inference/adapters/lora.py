@@ -33,9 +33,7 @@ class LoraWeights:
         try:
             from peft import LoraConfig, PeftConfig
         except ImportError as error:
-            raise AdapterError(
-                f"{folder} needs peft: pip install 'controllable-inference[adapters]'"
-            ) from error
+            raise AdapterError(f"{folder} needs peft: pip install peft") from error
         if not (folder / WEIGHTS).is_file():
             pickled = (folder / "adapter_model.bin").exists()
             raise AdapterError(

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
     if error.name != "reasoning_gym":
         raise
     raise ControllableError(
-        "training takes packages that are not installed: pip install 'controllable-inference[training]'"
+        "training takes packages that are not installed: in the repository, pip install '.[training]'"
     ) from error
 from controllable_inference.training.rollouts import Sampling
 

@@ -7,7 +7,7 @@ import sys
 def main() -> int:
     """Entry point of the command `kubectl-controllable`."""
     if importlib.util.find_spec("rich") is None:
-        print("error: rich is missing; pip install 'controllable-operator[kubectl]'", file=sys.stderr)
+        print("error: rich is missing; pip install rich", file=sys.stderr)
         return 1
     from controllable_operator.plugin.cli import main as run
 
