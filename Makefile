@@ -22,7 +22,7 @@ help:  ## list the targets
 
 # ------------------------------------------------------------------ environment
 $(VENV)/.complete: pyproject.toml operator/pyproject.toml constraints.txt
-	@python3 -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}")'
+	@python3 -c 'import sys; v = sys.version_info[:2]; v in {(3, 11), (3, 12)} or sys.exit(f"Python 3.11 or 3.12 is needed, this is {v[0]}.{v[1]}")'
 	@test -x $(VENV)/bin/pip || python3 -m venv $(VENV)
 	@$(PY) -m pip install --quiet --constraint constraints.txt uv
 	@dev/timed environment $(UV_INSTALL) --editable '.[serving,training,evaluation,gguf,adapters,tensor-parallel]' --editable 'operator[kubectl]' --group dev
@@ -121,4 +121,4 @@ train-nano: venv  ## retrain models/nano from nothing (about an hour)
 
 .PHONY: clean
 clean:  ## remove what make made in this folder (caches elsewhere stay)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
