@@ -137,8 +137,9 @@ def parser() -> argparse.ArgumentParser:
     nodes = add(
         "multi-node",
         "print what would place replicas over the nodes of an NVLink clique; nothing is applied",
-        "  kubectl controllable multi-node big\n"
-        "  kubectl controllable multi-node big | kubectl apply --dry-run=server -f -",
+        "  image=registry.example/controllable-runtime:0.1.0\n"
+        "  kubectl controllable multi-node big --runtime-image $image\n"
+        "  kubectl controllable multi-node big --runtime-image $image | kubectl apply --dry-run=server -f -",
         first="yaml",
     )
     nodes.add_argument("name", metavar="NAME", help="of the ControllableModel")
