@@ -34,6 +34,6 @@ def downloaded(module: str, where: Path) -> dict[str, Any]:
         said = getattr(error, "stdout", None) or getattr(error, "stderr", None) or str(error)
         raise ClusterError(
             f"the Go module {module} can't be had: {said.strip()}",
-            "try again where Go and its module proxy can be reached (make build does)",
+            "try again where Go and its module proxy can be reached (python -m dev.gpus build does)",
         ) from error
     return dict(json.loads(done.stdout))

@@ -30,7 +30,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Serves all ControllableModels of the cluster that it runs in, or else of KUBECONFIG.",
         epilog=(
             "Environment: CONTROLLABLE_RUNTIME_IMAGE, the runtime image of models that name none; "
-            "CONTROLLABLE_PROMETHEUS_URL, where Prometheus is."
+            "CONTROLLABLE_PROMETHEUS_URL, where Prometheus is; CONTROLLABLE_NVLINK_ATTRIBUTE, an attribute "
+            "that the DRA devices of an NVLink group share; CONTROLLABLE_LOG_LEVEL, for --log-level."
         ),
     )
     run.add_argument(
