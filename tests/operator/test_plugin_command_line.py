@@ -190,9 +190,32 @@ def test_a_capability_is_there_if_all_that_it_needs_is_served() -> None:
     assert not found["ControllableModel"]["available"]
 
 
+@pytest.mark.parametrize(
+    ("served", "version"),
+    [(["v1beta1"], None), (["v1"], "v1"), (["v2", "v1"], "v1")],
+    ids=["Kubernetes 1.33", "1.34", "one to come"],
+)
+def test_dra_is_there_in_the_version_that_the_operator_speaks(served: list[str], version: str | None) -> None:
+    dra = (
+        resource("resourceclaimtemplates", "ResourceClaimTemplate"),
+        resource("deviceclasses", "DeviceClass"),
+    )
+    groups = [group("resource.k8s.io", each, *dra) for each in served]
+    groups[0]["versions"] = [each for document in groups for each in document["versions"]]
+    offer = parse({"items": groups[:1]})
+    found = {row["name"]: row for row in capabilities.build(offer, None)["capabilities"]}
+    assert (found["DRA"]["available"], found["DRA"]["version"]) == (version is not None, version)
+
+
+def test_of_what_models_only_name_any_version_will_do() -> None:
+    offer = parse({"items": [group("kueue.x-k8s.io", "v9", resource("localqueues", "LocalQueue"))]})
+    found = {row["name"]: row for row in capabilities.build(offer, None)["capabilities"]}
+    assert found["Kueue"]["version"] == "v9"
+
+
 def test_every_optional_kind_that_the_operator_knows_is_a_capability() -> None:
-    needed = {kind for capability in capabilities.CAPABILITIES for kind in capability.kinds}
-    assert {f"{kind.plural}.{kind.group}" for kind in OPTIONAL_KINDS} <= needed
+    needed = {(kind.plural, kind.group) for each in capabilities.CAPABILITIES for kind in each.kinds}
+    assert {(kind.plural, kind.group) for kind in OPTIONAL_KINDS} <= needed
 
 
 def test_gpus_are_told_as_the_operator_counts_them() -> None:

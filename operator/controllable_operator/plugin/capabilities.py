@@ -1,12 +1,15 @@
 """`capabilities`: what the cluster offers to models beyond Kubernetes itself."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from controllable_operator.kinds import (
+    CLAIM_TEMPLATE,
     COMPUTE_DOMAIN,
+    DEVICE_CLASS,
     HTTP_ROUTE,
     KAI_QUEUE,
     LEADER_WORKER_SET,
@@ -26,35 +29,42 @@ Manifest = dict[str, Any]
 
 
 class Capability(NamedTuple):
-    """kinds: `plural.group`, all of which have to be served; no plural: anything of the group."""
+    """kinds: all of them have to be served; no version: in any; no plural: anything of the group."""
 
     name: str
-    kinds: tuple[str, ...]
+    kinds: tuple[Kind, ...]
     use: str
 
 
-def _of(*kinds: Kind) -> tuple[str, ...]:
-    return tuple(f"{kind.plural}.{kind.group}" for kind in kinds)
+def _in_any_version(kind: Kind) -> Kind:
+    """The kind, where the operator neither reads nor writes it."""
+    return replace(kind, api_version=f"{kind.group}/")
 
 
 CAPABILITIES = (
-    Capability("ControllableModel", _of(MODEL), "models at all: chart controllable-crds"),
-    Capability("KEDA", _of(SCALED_OBJECT), "autoscaling by any of spec.scaling.targets, and to zero"),
+    Capability("ControllableModel", (MODEL,), "models at all: chart controllable-crds"),
+    Capability("KEDA", (SCALED_OBJECT,), "autoscaling by any of spec.scaling.targets, and to zero"),
     Capability(
-        "custom metrics", (".custom.metrics.k8s.io",), "autoscaling by waiting requests, without KEDA"
+        "custom metrics",
+        (Kind("custom.metrics.k8s.io/", "", ""),),
+        "autoscaling by waiting requests, without KEDA",
     ),
-    Capability("Prometheus operator", _of(POD_MONITOR, PROMETHEUS_RULE), "metrics scraped, alerts"),
-    Capability("Gateway API", _of(HTTP_ROUTE), "a canary that gets an exact share of the requests"),
+    Capability("Prometheus operator", (POD_MONITOR, PROMETHEUS_RULE), "metrics scraped, alerts"),
+    Capability("Gateway API", (HTTP_ROUTE,), "a canary that gets an exact share of the requests"),
+    Capability("DRA", (CLAIM_TEMPLATE, DEVICE_CLASS), "GPUs chosen by topology: Kubernetes 1.34, and a driver"),
+    Capability("ComputeDomain", (COMPUTE_DOMAIN,), "NVLink between the nodes of a clique: see multi-node"),
+    Capability("LeaderWorkerSet", (LEADER_WORKER_SET,), "replicas of several pods: see multi-node"),
     Capability(
-        "DRA",
-        ("resourceclaimtemplates.resource.k8s.io", "deviceclasses.resource.k8s.io"),
-        "GPUs chosen by topology, where a driver runs",
+        "Kueue",
+        (_in_any_version(LOCAL_QUEUE),),
+        "pods that wait in a queue, by a label in spec.podTemplate",
     ),
-    Capability("ComputeDomain", _of(COMPUTE_DOMAIN), "NVLink between the nodes of a clique: see multi-node"),
-    Capability("LeaderWorkerSet", _of(LEADER_WORKER_SET), "replicas of several pods: see multi-node"),
-    Capability("Kueue", _of(LOCAL_QUEUE), "pods that wait in a queue, by a label in spec.podTemplate"),
-    Capability("KAI Scheduler", _of(KAI_QUEUE), "queues and gangs, by a label and the schedulerName"),
-    Capability("resource metrics", ("pods.metrics.k8s.io",), "kubectl top"),
+    Capability(
+        "KAI Scheduler",
+        (_in_any_version(KAI_QUEUE),),
+        "queues and gangs, by a label and the schedulerName",
+    ),
+    Capability("resource metrics", (Kind("metrics.k8s.io/", "PodMetrics", "pods"),), "kubectl top"),
 )
 
 
@@ -77,22 +87,24 @@ def render(document: Manifest) -> RenderableType:
 
 
 def _row(capability: Capability, served: list[Served]) -> Manifest:
-    versions = [_version(wanted, served) for wanted in capability.kinds]
+    versions = [version(wanted, served) for wanted in capability.kinds]
     found = all(versions)
     return {
         "name": capability.name,
         "available": found,
         "version": versions[0] if found else None,
-        "needs": list(capability.kinds),
+        "needs": [f"{kind.plural}.{kind.group}" for kind in capability.kinds],
         "use": capability.use,
     }
 
 
-def _version(wanted: str, served: list[Served]) -> str | None:
-    plural, _, group = wanted.partition(".")
+def version(wanted: Kind, served: list[Served]) -> str | None:
+    """The version in which the operator finds this kind, None if in none."""
     for entry in served:
-        if entry.kind.group == group and plural in ("", entry.kind.plural):
-            return entry.kind.version
+        if entry.kind.group == wanted.group and wanted.plural in ("", entry.kind.plural):
+            if not wanted.version:
+                return entry.kind.version
+            return wanted.version if wanted.version in entry.versions else None
     return None
 
 

@@ -153,7 +153,7 @@ def _gpus(connection: Connection, kinds: list[Served]) -> Gpus | None:
     """What the cluster has, an administrator's own attribute apart; None without the right to see it."""
     try:
         nodes, slices, classes = (connection.list_served(kind.path(None)) for kind in GPU_KINDS)
-        both = {item.kind for item in kinds}.issuperset(MULTI_NODE_KINDS)
+        both = all(offers.version(kind, kinds) for kind in MULTI_NODE_KINDS)
         return inventory(nodes, slices, classes, multi_node=both)
     except NotAllowed:
         return None

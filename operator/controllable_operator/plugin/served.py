@@ -1,6 +1,6 @@
 """Which kinds the API server serves, from its discovery documents. Pure but for `served`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controllable_operator.kinds import Kind
@@ -16,6 +16,7 @@ class Served:
     kind: Kind
     namespaced: bool
     verbs: frozenset[str]
+    versions: frozenset[str]  # all that the server has it in
 
 
 def served(connection: Connection) -> list[Served]:
@@ -32,13 +33,15 @@ def parse(document: dict[str, Any]) -> list[Served]:
         for version in group.get("versions", []):
             api_version = f"{name}/{version['version']}" if name else version["version"]
             for resource in version.get("resources", []):
-                kind = resource.get("responseKind", {}).get("kind", "")
-                found.setdefault(
-                    (name, resource["resource"]),
-                    Served(
-                        Kind(api_version, kind, resource["resource"]),
-                        resource.get("scope") == "Namespaced",
-                        frozenset(resource.get("verbs", [])),
-                    ),
+                key = name, resource["resource"]
+                kind = Kind(
+                    api_version, resource.get("responseKind", {}).get("kind", ""), resource["resource"]
                 )
+                first = found.get(key) or Served(
+                    kind,
+                    resource.get("scope") == "Namespaced",
+                    frozenset(resource.get("verbs", [])),
+                    frozenset(),
+                )
+                found[key] = replace(first, versions=first.versions | {kind.version})
     return list(found.values())
