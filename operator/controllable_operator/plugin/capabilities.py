@@ -51,7 +51,7 @@ CAPABILITIES = (
     ),
     Capability("Prometheus operator", (POD_MONITOR, PROMETHEUS_RULE), "metrics scraped, alerts"),
     Capability("Gateway API", (HTTP_ROUTE,), "a canary that gets an exact share of the requests"),
-    Capability("DRA", (CLAIM_TEMPLATE, DEVICE_CLASS), "GPUs chosen by topology: Kubernetes 1.34, and a driver"),
+    Capability("DRA", (CLAIM_TEMPLATE, DEVICE_CLASS), "GPUs by topology: Kubernetes 1.34, and a driver"),
     Capability("ComputeDomain", (COMPUTE_DOMAIN,), "NVLink between the nodes of a clique: see multi-node"),
     Capability("LeaderWorkerSet", (LEADER_WORKER_SET,), "replicas of several pods: see multi-node"),
     Capability(

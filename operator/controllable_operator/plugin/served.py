@@ -33,15 +33,13 @@ def parse(document: dict[str, Any]) -> list[Served]:
         for version in group.get("versions", []):
             api_version = f"{name}/{version['version']}" if name else version["version"]
             for resource in version.get("resources", []):
-                key = name, resource["resource"]
-                kind = Kind(
-                    api_version, resource.get("responseKind", {}).get("kind", ""), resource["resource"]
-                )
-                first = found.get(key) or Served(
-                    kind,
+                kind = resource.get("responseKind", {}).get("kind", "")
+                this = Served(
+                    Kind(api_version, kind, resource["resource"]),
                     resource.get("scope") == "Namespaced",
                     frozenset(resource.get("verbs", [])),
-                    frozenset(),
+                    frozenset({version["version"]}),
                 )
-                found[key] = replace(first, versions=first.versions | {kind.version})
+                first = found.setdefault((name, resource["resource"]), this)
+                found[name, resource["resource"]] = replace(first, versions=first.versions | this.versions)
     return list(found.values())
