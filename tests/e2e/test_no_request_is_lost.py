@@ -12,6 +12,7 @@ from cluster_fixtures import Kubectl, eventually
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("e2e")]
 
 GONE = 45.0  # seconds in which a pod that was told to stop has to be gone
+COME_UP = 240.0  # seconds in which new pods serve on a small machine, beside the load and the old pods
 SOURCE = Path(__file__).with_name("load.py").read_text()
 
 
@@ -104,7 +105,7 @@ def served(load: Load, record_property: Any) -> Iterator[None]:
 def test_a_rolling_change_loses_no_request(nano: Kubectl) -> None:
     old = pods(nano)
     change(nano, control={"trace": "full"})
-    eventually(lambda: settled(nano, "Complete"), 120)
+    eventually(lambda: settled(nano, "Complete"), COME_UP)
     eventually(lambda: not old & pods(nano), GONE)
 
 
@@ -112,12 +113,12 @@ def test_a_rolling_change_loses_no_request(nano: Kubectl) -> None:
 def test_a_canary_that_is_promoted_loses_no_request(nano: Kubectl) -> None:
     canary = {"strategy": "Canary", "steps": [50], "interval": "10s"}
     change(nano, rollout=canary, control={"trace": "none"})
-    eventually(lambda: settled(nano, "Watching"), 90)
-    eventually(lambda: settled(nano, "Promoting"), 60)
+    eventually(lambda: settled(nano, "Watching"), COME_UP)
+    eventually(lambda: settled(nano, "Promoting"), COME_UP)
     # Judged by what its own frontends counted, through the NetworkPolicy that guards them.
     reason = (nano.get("cmodel", "nano") or {})["status"]["rollout"]["reason"]
     assert reason.startswith("0 of ")
-    eventually(lambda: settled(nano, "Complete"), 120)
+    eventually(lambda: settled(nano, "Complete"), COME_UP)
     eventually(lambda: len(pods(nano)) == 1, GONE)
 
 
@@ -125,7 +126,7 @@ def test_a_canary_that_is_promoted_loses_no_request(nano: Kubectl) -> None:
 def test_a_canary_that_is_rolled_back_loses_no_request(nano: Kubectl) -> None:
     old = pods(nano)
     change(nano, rollout={"maxLatencyP99": "1ms"}, control={"trace": "full"})
-    eventually(lambda: settled(nano, "RolledBack"), 120)
+    eventually(lambda: settled(nano, "RolledBack"), COME_UP)
     eventually(lambda: pods(nano) == old, GONE)
     model = nano.get("cmodel", "nano") or {}
     assert "more than maxLatencyP99 1ms allows" in model["status"]["rollout"]["reason"]

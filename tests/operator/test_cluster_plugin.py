@@ -306,5 +306,5 @@ def test_watching_tells_of_every_change(kubectl: Kubectl, path: str) -> None:
     kubectl.apply(nano("second", replicas=0))
     assert any("2 models in 1 namespace" in line for line in seen)
     watching.send_signal(signal.SIGINT)
-    output, error = watching.communicate(timeout=10)
+    output, error = watching.communicate(timeout=30)
     assert (watching.returncode, error) == (130, ""), output
