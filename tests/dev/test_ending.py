@@ -11,8 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STARTER = textwrap.dedent("""
-    import sys
+    import signal, sys
     from dev.cluster import ending
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # should these tests run under nohup
     ending.as_exceptions()
     try:
         sys.exit(ending.run(sys.argv[2:]))
