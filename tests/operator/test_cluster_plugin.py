@@ -296,6 +296,8 @@ def test_watching_tells_of_every_change(kubectl: Kubectl, path: str) -> None:
     watching = subprocess.Popen(
         ["kubectl", "controllable", "fleet", f"--namespace={kubectl.namespace}", "--watch"],
         env=os.environ | {"PATH": path},
+        # a shell's job in the background ignores it, and so would this one
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
