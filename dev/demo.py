@@ -29,6 +29,7 @@ from dev.cluster.errors import Unfit
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "examples/nano.yaml"
+DEV_CLUSTER = [sys.executable, "-m", "dev.cluster"]
 NAMESPACE, OPERATOR_NAMESPACE = "reasoning", "controllable-system"
 
 # A pipe or a log has no width of its own, and the table wants more than the usual default.
@@ -280,8 +281,7 @@ def main() -> int:
 
 def unfit() -> str:
     """Why no cluster can run on this machine; empty if one can. DemoError where that can't be told."""
-    command = [sys.executable, "-m", "dev.cluster", "check", "--install"]
-    check = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    check = subprocess.run([*DEV_CLUSTER, "check", "--install"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     if check.returncode not in (0, Unfit.exit_status):
         raise DemoError(f"`python -m dev.cluster check --install` failed:\n{check.stderr}")
     return check.stderr.strip() if check.returncode else ""
@@ -290,8 +290,7 @@ def unfit() -> str:
 def demo_on_local_cluster(keep: bool) -> None:
     """Once inside, KUBECONFIG is set: from there on the local cluster is a cluster like any other."""
     options = ["--keep"] if keep else []
-    command = [sys.executable, "-m", "dev.cluster", "run", *options, "--", sys.executable, "-m", "dev.demo"]
-    if ending.run(command, cwd=ROOT):
+    if ending.run([*DEV_CLUSTER, "run", *options, "--", sys.executable, "-m", "dev.demo"], cwd=ROOT):
         raise DemoError("the reason is above")
 
 

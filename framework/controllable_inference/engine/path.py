@@ -141,9 +141,7 @@ class PathGroup:
     @property
     def rows(self) -> int:
         """Rows to hold for it: its running paths, or as many as it may come to have."""
-        if self.plan is None:
-            return self.row_bound
-        if self.plan.most_paths > self.plan.paths:
+        if self.plan is None or self.plan.most_paths > self.plan.paths:
             return self.most_paths
         return len(self.running_paths)
 

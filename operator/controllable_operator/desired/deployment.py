@@ -15,14 +15,12 @@ from controllable_operator.desired.common import (
     selector_labels,
 )
 from controllable_operator.desired.config_map import engine_text
-from controllable_operator.desired.gpus import annotations
+from controllable_operator.desired.gpus import REQUIRED, annotations
 from controllable_operator.desired.pod import STARTUP_SECONDS, pod_spec
 from controllable_operator.errors import InvalidSpec
 from controllable_operator.placement.placed import Placed
 from controllable_operator.settings import Settings
 from controllable_operator.strategic_merge import merged
-
-_MUST = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def pod_template(
@@ -89,12 +87,12 @@ def _keep_to_nodes(ours: dict[str, Any], result: dict[str, Any]) -> None:
     ]
     affinity = result.get("affinity") or {}
     nodes = affinity.get("nodeAffinity") or {}
-    result["affinity"] = affinity | {"nodeAffinity": nodes | {_MUST: {"nodeSelectorTerms": joined}}}
+    result["affinity"] = affinity | {"nodeAffinity": nodes | {REQUIRED: {"nodeSelectorTerms": joined}}}
 
 
 def _node_terms(spec: dict[str, Any]) -> list[dict[str, Any]]:
     nodes = (spec.get("affinity") or {}).get("nodeAffinity") or {}
-    return (nodes.get(_MUST) or {}).get("nodeSelectorTerms") or []
+    return (nodes.get(REQUIRED) or {}).get("nodeSelectorTerms") or []
 
 
 def template_hash(manifest: dict[str, Any]) -> str | None:

@@ -17,6 +17,9 @@ Manifest = dict[str, Any]
 PLACEMENT = "serving.controllable.dev/placement"
 CLAIM = "serving.controllable.dev/gpu-claim"
 
+# Of an affinity: what a node must have, or the pod does not start.
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
 REQUEST, LINKED, OTHERS = "gpus", "linked", "any"
 _CLAIM_NAME = "gpus"
 # Through it, processes on several nodes reach each other's GPUs by NVLink.
@@ -65,9 +68,7 @@ def node_affinity(ask: Ask, placement: Placement) -> Manifest:
     if placement.mechanism != "DRA":
         must = Placement("DevicePlugin", "Node", placement.gpus) if placement.fallback else placement
         if terms := node_terms(ask, must):
-            affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
-                "nodeSelectorTerms": [{"matchExpressions": term} for term in terms]
-            }
+            affinity[REQUIRED] = {"nodeSelectorTerms": [{"matchExpressions": term} for term in terms]}
     if wishes := _wishes(ask, placement):
         affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
             {"weight": 100, "preference": {"matchExpressions": term}} for term in wishes

@@ -10,7 +10,7 @@ from typing import Any
 from controllable_operator.api import ControllableModel
 from controllable_operator.desired.common import INSTANCE_LABEL, NAME_LABEL, metadata, selector_labels
 from controllable_operator.desired.deployment import pod_template
-from controllable_operator.desired.gpus import channel_name
+from controllable_operator.desired.gpus import REQUIRED, channel_name
 from controllable_operator.kinds import COMPUTE_DOMAIN, LEADER_WORKER_SET
 from controllable_operator.placement.group import Group
 from controllable_operator.placement.node_labels import CLIQUE
@@ -84,6 +84,5 @@ def _together(template: Manifest, name: str) -> Manifest:
         ("podAntiAffinity", {"topologyKey": "kubernetes.io/hostname"} | ours),
     ):
         wanted = dict(affinity.get(kind) or {})
-        required = wanted.get("requiredDuringSchedulingIgnoredDuringExecution") or []
-        affinity[kind] = wanted | {"requiredDuringSchedulingIgnoredDuringExecution": [*required, term]}
+        affinity[kind] = wanted | {REQUIRED: [*(wanted.get(REQUIRED) or []), term]}
     return template | {"spec": template["spec"] | {"affinity": affinity}}
