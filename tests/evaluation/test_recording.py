@@ -1,10 +1,15 @@
+import random
+import time
+
 import pytest
 import torch
 from controllable_inference.control.baselines import SingleSample
 from controllable_inference.control.features import STATISTICS
 from controllable_inference.control.views import PathView, PromptView, RequestView
 from controllable_inference.engine.request import RequestBudget, SamplingParams
+from controllable_inference.errors import RequestError
 from controllable_inference.evaluation import archive, second
+from controllable_inference.evaluation.driver import ask_all
 from controllable_inference.evaluation.parts import Part
 from controllable_inference.evaluation.problems import Problem, is_correct
 from controllable_inference.evaluation.recording import Recorder, RecordingError, record
@@ -88,6 +93,52 @@ def test_what_is_recorded_is_judged_and_quick_paths_are_there_where_they_are_wan
 def test_memory_is_shared_so_that_no_recorded_path_is_pruned(engine):
     made = record(engine(kv_blocks=24), QUESTIONS, range(6), paths=4, token_cap=60)
     assert all(len(r.paths) == 4 for r in made)
+
+
+def test_however_slowly_it_is_asked_a_recording_takes_the_same_steps_and_is_the_same_to_the_last_digit(
+    engine, monkeypatch
+):
+    """What is computed beside a row decides its last digits, on some machines, and threads must not."""
+    draws = random.Random(1)
+
+    def slowly(question):
+        time.sleep(draws.choice([0, 0.005, 0.02]))
+        return question
+
+    one = engine()
+    compute, steps = one._runner.compute, []
+    monkeypatch.setattr(one._runner, "compute", lambda inputs: steps.append(inputs.tokens) or compute(inputs))
+
+    def recorded():
+        steps.clear()
+        asked = {"paths": 3, "token_cap": 30, "fast_seeds": range(6), "fast_paths": 2, "concurrency": 4}
+        made = record(one, QUESTIONS, range(6), prompt=slowly, **asked)
+        features = [path.features for its in made for path in its.paths]
+        return list(steps), [[its.prompt_hidden for its in made], features]
+
+    first_steps, first_states = recorded()
+    for _ in range(2):
+        again_steps, again_states = recorded()
+        assert again_steps == first_steps
+        torch.testing.assert_close(again_states, first_states, rtol=0, atol=0)
+
+
+def test_what_the_engine_refuses_is_told_to_who_asked_and_nothing_more_is_asked(engine):
+    asked = []
+
+    def prompt(question):
+        asked.append(question)
+        return question if len(asked) < 3 else ""
+
+    with pytest.raises(RequestError, match="prompt: holds no token"):
+        ask_all(
+            engine(),
+            [problem.question for problem in QUESTIONS],
+            [SamplingParams(seed=1, max_tokens=5)] * 6,
+            concurrency=1,
+            prompt=prompt,
+        )
+    assert len(asked) == 3
 
 
 def test_a_path_that_something_ended_early_is_not_taken_for_a_whole_one(engine):

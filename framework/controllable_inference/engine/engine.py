@@ -126,6 +126,7 @@ class Engine:
         # one block is spare, for the copy of a prompt's last block that a path writes into
         self.room = min(self.context, (blocks - 1) * config.block_size)
         self._lock = threading.Lock()
+        self._gate = threading.Lock()  # who holds it keeps commands from being taken in
         self._in_flight: dict[int, PathGroup] = {}
         self._thread: threading.Thread | None = None
         self._begin()
@@ -211,6 +212,16 @@ class Engine:
         return RequestHandle(self, group)
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Requests submitted within are all taken in before the same step.
+
+        The last digits of a row depend on how many are computed beside it. Where those shall be the same every
+        time, it must not be left to the timing of threads how many of the requests a step has found.
+        """
+        with self._gate:
+            yield
+
+    @contextmanager
     def idle(self) -> Iterator[None]:
         """Keep the engine from taking requests, to change its model or copy its tokenizer in the meantime.
 
@@ -294,7 +305,8 @@ class Engine:
         wait = not core.groups and self._closing_at is None
         while wait or not self._commands.empty():
             what, group = self._commands.get()
-            wait = False
+            with self._gate:  # those that come together with it are there, too
+                wait = False
             if what == "add" and group is not None:
                 core.add(group)
             elif what == "cancel" and group is not None:

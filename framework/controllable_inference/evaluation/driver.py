@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from controllable_inference.control.controller import Controller
@@ -37,39 +38,66 @@ def ask_all(
     samplings: one a question. controllers: likewise, in place of one `controller` for all; None stands for
     the engine's own. prompt: what the engine gets for a question. `progress(answered)` is called from the
     engine's thread. Raises RequestFailed when the engine fails a request.
+
+    An engine with nothing else to do computes the same steps each time, to the last digit: the first requests
+    come together, and each of the others at the end of one before it, from the engine's own thread.
     """
     results: list[Result | None] = [None] * len(questions)
-    failures: list[Failed] = []
-    places = threading.Semaphore(concurrency)
-    answered = 0
+    each = [controller] * len(questions) if controllers is None else controllers
+    waiting = deque(enumerate(zip(questions, samplings, each, strict=True)))
+    troubles: list[Exception] = []
+    finished = threading.Event()
+    in_flight = answered = 0
 
-    def receiver(number: int) -> Callable[[Event], None]:
-        def receive(event: Event) -> None:
-            nonlocal answered
-            if isinstance(event, Failed):
-                failures.append(event)
-            elif isinstance(event, Done):
-                results[number] = event.result
-            if isinstance(event, Failed | Done):
-                answered += 1
-                places.release()
-                progress(answered)
+    def ask_next() -> None:
+        nonlocal in_flight
+        number, (question, sampling, its_controller) = waiting.popleft()
+        try:
+            engine.submit(
+                prompt(question),
+                sampling,
+                budget,
+                lambda event: receive(number, event),
+                controller=its_controller,
+                streaming=False,
+            )
+        except Exception as error:  # for who has asked, not for the engine, whose thread this may be
+            give_up(error)
+        else:
+            in_flight += 1
 
-        return receive
+    def receive(number: int, event: Event) -> None:
+        nonlocal in_flight, answered
+        if isinstance(event, Failed):
+            give_up(RequestFailed(f"{event.error}: {event.message}"))
+        elif isinstance(event, Done):
+            results[number] = event.result
+        else:
+            return
+        in_flight -= 1
+        answered += 1
+        if waiting:
+            ask_next()
+        try:
+            progress(answered)
+        finally:
+            if not in_flight:
+                finished.set()
+
+    def give_up(error: Exception) -> None:
+        troubles.append(error)
+        waiting.clear()
 
     started = time.monotonic()
-    each = [controller] * len(questions) if controllers is None else controllers
-    asked = zip(questions, samplings, each, strict=True)
-    for number, (question, sampling, its_controller) in enumerate(asked):
-        places.acquire()
-        if failures:
-            places.release()
-            break
-        engine.submit(
-            prompt(question), sampling, budget, receiver(number), controller=its_controller, streaming=False
-        )
-    for _ in range(concurrency):
-        places.acquire()
-    if failures:
-        raise RequestFailed(f"{failures[0].error}: {failures[0].message}")
+    try:
+        with engine.together():
+            while waiting and in_flight < concurrency:
+                ask_next()
+            if not in_flight:
+                finished.set()
+        finished.wait()
+    finally:
+        waiting.clear()  # who is interrupted asks no more
+    if troubles:
+        raise troubles[0]
     return [result for result in results if result is not None], time.monotonic() - started
