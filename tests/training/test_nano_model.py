@@ -39,7 +39,8 @@ def test_it_grants_hard_questions_more_than_easy_ones(nano):
 
     def coefficient(family, level):
         asked = [p for p in problems if p.family == family and p.level == level]
-        results = [nano.generate([{"role": "user", "content": p.question}], seed=1) for p in asked]
+        one = SamplingParams(max_tokens=1, seed=1)  # what is granted is known before anything is written
+        results = [nano.generate([{"role": "user", "content": p.question}], one) for p in asked]
         return sum(result.usage.coefficient for result in results) / len(results)
 
     assert coefficient("chain_sum", 2) > 2 * coefficient("count_bits", 0)
