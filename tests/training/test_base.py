@@ -1,4 +1,5 @@
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +109,49 @@ def test_training_learns_and_an_interrupted_run_ends_with_the_same_weights(tmp_p
 
 def test_a_checkpoint_of_another_recipe_is_not_gone_on_with(tmp_path):
     short = replace(TINY, steps=2)
-    base.train(short, TOKENIZER, tmp_path / "c.pt", lambda *told: None)
+    run(tmp_path / "c.pt", short)
     with pytest.raises(ValueError, match="made by another recipe"):
-        base.train(TINY, TOKENIZER, tmp_path / "c.pt", lambda *told: None)
+        run(tmp_path / "c.pt")
+
+
+@pytest.fixture
+def fresh():
+    return base.new_model(TINY, TOKENIZER).eval()
+
+
+@pytest.mark.slow
+def test_fused_layers_compute_what_plain_ones_do(fresh):
+    if shutil.which("g++") is None:
+        pytest.skip("needs a C++ compiler")
+    ids, labels = padded(build(60, seed=9, tokenizer=TOKENIZER)[:4], pad_id=0)
+    fused = base.compiled(fresh)
+    assert fused is not fresh.model
+    with torch.no_grad():
+        torch.testing.assert_close(
+            base._loss(fresh, fused, ids, labels), base._loss(fresh, fresh.model, ids, labels)
+        )
+
+
+def test_without_a_compiler_layers_stay_as_they_are(fresh, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    assert base.compiled(fresh) is fresh.model
+
+
+def test_what_can_not_be_compiled_is_told_and_stays_as_it_is(fresh, monkeypatch, caplog):
+    def no_headers(*args, **kwargs):
+        raise RuntimeError("Python.h: No such file")
+
+    monkeypatch.setattr(shutil, "which", lambda program: "/usr/bin/g++")
+    monkeypatch.setattr(torch, "compile", lambda layers, dynamic: no_headers)
+    assert base.compiled(fresh) is fresh.model
+    assert "training without torch.compile, which failed: Python.h" in caplog.text
+
+
+def test_training_takes_the_fused_layers_unless_told_not_to(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(base, "compiled", lambda model: asked.append(model) or model.model)
+    short = replace(TINY, steps=1)
+    model, _ = base.train(short, TOKENIZER, tmp_path / "c.pt", lambda *told: None)
+    assert asked == [model]
+    base.train(short, TOKENIZER, tmp_path / "plain.pt", lambda *told: None, fuse=False)
+    assert asked == [model]

@@ -215,8 +215,8 @@ class Engine:
     def together(self) -> Iterator[None]:
         """Requests submitted within are all taken in before the same step.
 
-        The last digits of a row depend on how many are computed beside it. Where those shall be the same every
-        time, it must not be left to the timing of threads how many of the requests a step has found.
+        The last digits of a row depend on how many are computed beside it. Where those shall be the same
+        every time, it must not be left to the timing of threads how many of the requests a step has found.
         """
         with self._gate:
             yield
