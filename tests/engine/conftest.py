@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from controllable_inference.control.controller import Controller
+from controllable_inference.engine import tensor_parallel
 from controllable_inference.engine.engine import Engine
+from forked_ranks import Forks
 from tiny_engines import FAMILIES, Stepped, make_engine, make_model, make_tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -44,3 +47,19 @@ def stepped(tokenizer: Any, models_by_family: dict[str, Any]) -> Callable[..., S
         return Stepped(make_engine(models_by_family[family], tokenizer, controller, **config))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    made = Forks()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def quick_ranks(forks: Forks) -> Iterator[Forks]:
+    """Ranks are forked instead of started anew."""
+    names = {**vars(tensor_parallel.subprocess), "Popen": forks.rank}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensor_parallel, "subprocess", SimpleNamespace(**names))
+        yield forks

@@ -14,6 +14,7 @@ from controllable_inference.errors import AdapterError
 from test_limits import Waiter
 from tiny_engines import FAMILIES, make_model, make_tokenizer, other_ranks, save_checkpoint
 
+pytestmark = [pytest.mark.xdist_group("ranks"), pytest.mark.usefixtures("quick_ranks")]
 SMALL = EngineConfig(kv_blocks=256)  # enough for all: who gives way for memory depends on who came when
 PROMPTS = [
     "1+2=",
@@ -67,7 +68,7 @@ def one(checkpoint):
 
 
 @pytest.fixture(scope="module")
-def two(checkpoint):
+def two(checkpoint, quick_ranks):
     with load(checkpoint, 2) as model:
         yield model
     assert not other_ranks()

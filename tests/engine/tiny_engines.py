@@ -151,5 +151,12 @@ def save_checkpoint(folder: Path, model: Any, tokenizer: Any) -> Path:
 
 def other_ranks() -> list[psutil.Process]:
     """The processes of other ranks that this process has."""
-    children = psutil.Process().children()
-    return [p for p in children if any("tensor_parallel import work" in word for word in p.cmdline())]
+
+    def is_rank(process: psutil.Process) -> bool:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        parent = process.parent()
+        forked = parent is not None and any("forked_ranks import serve" in word for word in parent.cmdline())
+        return forked or any("tensor_parallel import work" in word for word in process.cmdline())
+
+    return [process for process in psutil.Process().children(recursive=True) if is_rank(process)]
