@@ -5,6 +5,7 @@ says that the model is dead, as the kubelet would.
 """
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -15,8 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import httpx
 
 from controllable_inference.serving import config, termination
 from controllable_inference.serving.errors import ServerFailed
@@ -109,9 +108,13 @@ class LocalServer:
         self._frontend: Child | None = None
 
     @property
+    def _reached(self) -> str:
+        return "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104
+
+    @property
     def url(self) -> str:
         """Where clients find it."""
-        return f"http://{'127.0.0.1' if self._host == '0.0.0.0' else self._host}:{self._port}"  # noqa: S104
+        return f"http://{self._reached}:{self._port}"
 
     def run(self, stop: threading.Event) -> None:
         """Start, watch, restart; returns after `stop`, raises ServerFailed when it can't go on."""
@@ -173,15 +176,10 @@ class LocalServer:
             self._bring_up(stop)
 
     def _status(self, what: str) -> int | None:
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{self.url}/health/{what}", timeout=6.0).status_code
-        return None
+        return _asked(self._reached, self._port, f"/health/{what}", patience=6.0)
 
     def _triton_listens(self) -> bool:
-        with contextlib.suppress(httpx.HTTPError):
-            url = f"http://127.0.0.1:{self._ports.http}/v2/health/ready"
-            return httpx.get(url, timeout=2.0).status_code == 200
-        return False
+        return _asked("127.0.0.1", self._ports.http, "/v2/health/ready", patience=2.0) == 200
 
     def _why(self) -> str:
         with contextlib.suppress(OSError, ValueError):
@@ -243,6 +241,21 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _asked(host: str, port: int, path: str, patience: float) -> int | None:
+    """The status of what a server answers, None where it does not answer.
+
+    Asked several times a second while a model loads: a client with TLS and pools would take the CPU for that.
+    """
+    connection = http.client.HTTPConnection(host, port, timeout=patience)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 def free_ports(count: int) -> list[int]:

@@ -15,6 +15,11 @@ log = logging.getLogger(__name__)
 PROGRESS = 5.0
 """Seconds in which a working model that has requests gives at least two signs of life."""
 
+BAD_AGE = 0.5
+"""Seconds for which a verdict that is not "ready" is shared, where a good one's would be longer: a model that
+has just been loaded, or has recovered, is to get requests at once. And who acts on two bad looks a second
+apart has then seen two verdicts, and not one of a moment twice."""
+
 CANARY = Question(
     prompt="1",
     sampling={"max_tokens": 1, "temperature": 0.0, "seed": 0},
@@ -36,7 +41,7 @@ class Verdict:
 
 
 class Health:
-    """One canary at a time, its verdict shared by all who ask within `canary_age` seconds."""
+    """One canary at a time, its verdict shared by all who ask within `canary_age` seconds, or BAD_AGE."""
 
     def __init__(self, client: TritonClient, settings: FrontendSettings) -> None:
         self._client = client
@@ -47,11 +52,15 @@ class Health:
 
     async def verdict(self) -> Verdict:
         """The present verdict, from the canary in flight, the last one, or a new one."""
-        if self._verdict is not None and time.monotonic() - self._verdict.at < self._settings.canary_age:
+        if self._verdict is not None and time.monotonic() - self._verdict.at < self._shared(self._verdict):
             return self._verdict
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._examine())
         return await asyncio.shield(self._running)
+
+    def _shared(self, verdict: Verdict) -> float:
+        age = self._settings.canary_age
+        return age if verdict.ready else min(age, BAD_AGE)
 
     async def _examine(self) -> Verdict:
         try:

@@ -21,6 +21,15 @@ HEARTBEAT_MS = 2000
 """How often the model is to say that a request is alive: silence is then a fault and needs no patience."""
 LAST_WORD_SECONDS = 1.0
 """How long a stream is waited for to end, once its last reply is there."""
+CHANNEL = [
+    # Triton listens only once its model is loaded. By itself gRPC tries again ever more rarely, up to two
+    # minutes apart, and for so long a model that has been ready for requests would be taken for loading.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # Given any of these, tritonclient sets none itself; messages are as long as Triton makes them.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+]
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class TritonClient:
 
     async def __aenter__(self) -> "TritonClient":
         # Not before: gRPC's channels belong to the event loop that they are made in.
-        self._client = triton.InferenceServerClient(self._url)
+        self._client = triton.InferenceServerClient(self._url, channel_args=CHANNEL)
         return self
 
     async def __aexit__(self, *_: object) -> None:
