@@ -1,7 +1,9 @@
 """Triton's side of the engine: tensors in, events out. What they mean is decided in the framework."""
 
+import atexit
 import json
 import logging
+import os
 import sys
 
 import triton_python_backend_utils as pb_utils
@@ -18,6 +20,7 @@ class TritonPythonModel:
 
     def initialize(self, args):
         logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+        atexit.register(_leave)  # before torch comes with handlers of its own, which then run before it
         self._families = {}
         self._model = self.serve()
 
@@ -69,6 +72,13 @@ class Channel:
     def _respond(self, response, final):
         flags = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
         self._sender.send(response, flags=flags)
+
+
+def _leave():
+    """End the process: taking an interpreter with torch apart would add a second to every stop."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _tensors(request):
