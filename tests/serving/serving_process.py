@@ -12,44 +12,76 @@ import psutil
 import yaml
 from controllable_inference.serving.local import free_ports
 
+PATIENCE = 120.0
+"""Seconds that something may take on a loaded machine, where the test is not about how long it takes."""
+
 
 @dataclass
 class Running:
-    """A server that `serve` started."""
+    """A server that `serve` started. http: the one client of it, as making one takes longer than asking."""
 
     url: str
     process: subprocess.Popen
     log: Path
+    http: httpx.Client
+
+    def family(self):
+        """All its processes."""
+        serve = psutil.Process(self.process.pid)
+        return [serve, *serve.children(recursive=True)]
 
     def child(self, name):
         """The process below it whose name begins like this."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return next(child for child in children if child.name().startswith(name))
+        return next(child for child in self.family()[1:] if child.name().startswith(name))
 
     def stub(self):
         """Triton's model process."""
         return self.child("triton_python")
 
+    def post(self, document, path="/v1/chat/completions"):
+        """The answer to a request."""
+        return self.http.post(path, json=document)
+
     def metric(self, name):
         """The value of one series on /metrics, 0 where it isn't there yet."""
-        for line in httpx.get(f"{self.url}/metrics").text.splitlines():
+        for line in self.http.get("/metrics").text.splitlines():
             if line.startswith(name + " "):
                 return float(line.split()[-1])
         return 0.0
 
-    def wait(self, what, status, seconds):
+    def status(self, what):
+        """What /health/`what` answers, None where nobody does."""
+        try:
+            return self.http.get(f"/health/{what}").status_code
+        except httpx.HTTPError:
+            return None
+
+    def wait(self, what, status):
         """Wait until /health/`what` answers `status`; returns how long it took."""
         started = time.monotonic()
-        while time.monotonic() - started < seconds:
-            try:
-                if httpx.get(f"{self.url}/health/{what}", timeout=8).status_code == status:
-                    return time.monotonic() - started
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.05)
-        raise AssertionError(
-            f"/health/{what} is not {status} after {seconds} s; log:\n{self.log.read_text()}"
-        )
+        while self.status(what) != status:
+            log = self.log.read_text()
+            assert self.process.poll() is None, f"it has ended; log:\n{log}"
+            assert time.monotonic() - started < PATIENCE, f"/health/{what} is not {status}; log:\n{log}"
+            time.sleep(0.1)
+        return time.monotonic() - started
+
+    def end(self):
+        """End it, however it is."""
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+
+
+def eventually(holds, seconds=PATIENCE):
+    """How long it takes until `holds()`; fails after `seconds`."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < seconds, f"it has not come within {seconds:g} s"
+        time.sleep(0.02)
+    return time.monotonic() - started
 
 
 def gone(processes, seconds):
@@ -88,4 +120,5 @@ def start_server(folder, model, repository, adapters=(), spec=TINY, **environ):
         stdout=log.open("w"),
         stderr=subprocess.STDOUT,
     )
-    return Running(f"http://127.0.0.1:{port}", process, log)
+    url = f"http://127.0.0.1:{port}"
+    return Running(url, process, log, httpx.Client(base_url=url, timeout=60))
