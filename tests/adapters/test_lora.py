@@ -106,6 +106,20 @@ def test_rows_that_others_use_too_are_not_taken(checkpoint, tmp_path):
         model.add_adapter(DomainAdapter("medical", ["dose:"], peft_path=tmp_path / "lora"))
 
 
+@pytest.fixture(scope="module")
+def of_two_domains(tmp_path_factory):
+    """A model with two adapters, and what it says to each domain and to none."""
+    folder = tmp_path_factory.mktemp("two-domains")
+    with load(save_checkpoint(folder / "base", make_model(), make_tokenizer())) as model:
+        for seed, domain in enumerate(("law", "tax"), start=1):
+            train(folder / domain, seed=seed)
+            model.add_adapter(DomainAdapter(domain, peft_path=folder / domain))
+        domains = (None, "law", "tax")
+        before = {domain: model.generate("12+34=", GREEDY, adapter=domain).text for domain in domains}
+        assert len(set(before.values())) == 3
+        yield model, before
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -121,23 +135,16 @@ def test_rows_that_others_use_too_are_not_taken(checkpoint, tmp_path):
     ],
 )
 def test_weights_that_do_not_fit_are_refused_and_leave_the_model_as_it_was(
-    checkpoint, tmp_path, changes, message
+    of_two_domains, tmp_path, changes, message
 ):
-    prompt, there = "12+34=", ("law", "tax")
+    model, before = of_two_domains
     train(tmp_path / "lora", **changes)
-    for seed, domain in enumerate(there, start=1):
-        train(tmp_path / domain, seed=seed)
-    with load(checkpoint) as model:
-        for domain in there:
-            model.add_adapter(DomainAdapter(domain, peft_path=tmp_path / domain))
-        before = {domain: model.generate(prompt, GREEDY, adapter=domain).text for domain in (None, *there)}
-        assert len(set(before.values())) == 3
-        with pytest.raises(AdapterError, match=message):
-            model.add_adapter(DomainAdapter("medical", peft_path=tmp_path / "lora"))
-        for domain, text in before.items():
-            assert model.generate(prompt, GREEDY, adapter=domain).text == text, domain
-        with pytest.raises(Exception, match="no adapter 'medical'"):
-            model.generate(prompt, adapter="medical")
+    with pytest.raises(AdapterError, match=message):
+        model.add_adapter(DomainAdapter("medical", peft_path=tmp_path / "lora"))
+    for domain, text in before.items():
+        assert model.generate("12+34=", GREEDY, adapter=domain).text == text, domain
+    with pytest.raises(Exception, match="no adapter 'medical'"):
+        model.generate("12+34=", adapter="medical")
 
 
 def test_a_domain_can_be_added_after_weights_for_it_were_refused(checkpoint, tmp_path):

@@ -51,7 +51,7 @@ def test_too_few_problems_for_a_bound_prune_nothing():
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_right_paths_of_new_problems_are_kept_as_promised(seed):
     rng = np.random.default_rng(seed)
 

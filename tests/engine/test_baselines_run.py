@@ -29,7 +29,7 @@ from controllable_inference.engine.request import RequestBudget, SamplingParams
 from controllable_inference.evaluation.systems import gate_systems, oracle_systems, plain_systems
 
 CAP = 80
-PLENTY: dict[str, Any] = {"max_rows": 1024, "max_step_tokens": 4096, "kv_blocks": 4096}
+PLENTY: dict[str, Any] = {"max_rows": 1024, "max_step_tokens": 4096, "kv_blocks": 1280}
 
 
 def gate(features: Any) -> Any:

@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return save_checkpoint(tmp_path_factory.mktemp("model"), make_model(), make_tokenizer())
+    return save_checkpoint(
+        tmp_path_factory.mktemp("model"), make_model(max_position_embeddings=64), make_tokenizer()
+    )
 
 
 def run(*arguments):

@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 
 MakeModel = Callable[..., ControllableModel]
 PREVIOUS = json.loads((Path(__file__).parent / "previous/children.json").read_text())
-ENGINE_SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/engine.schema.json").read_text())
+ENGINE_SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parents[2] / "schemas/engine.schema.json").read_text())
+)
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def test_building_twice_gives_the_same(make_model: MakeModel, settings: Settings
 
 
 def test_engine_json_of_a_minimal_model_is_valid(make_model: MakeModel) -> None:
-    jsonschema.validate(engine_config(make_model()), ENGINE_SCHEMA)
+    ENGINE_SCHEMA.validate(engine_config(make_model()))
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -103,7 +105,7 @@ def test_engine_json_of_any_valid_model_is_valid(
         },
         serving={"queue": {"size": size, "timeout": timeout}},
     )
-    jsonschema.validate(engine_config(model), ENGINE_SCHEMA)
+    ENGINE_SCHEMA.validate(engine_config(model))
 
 
 def test_control_is_passed_on_word_for_word(build: Any, make_model: MakeModel) -> None:
@@ -114,7 +116,7 @@ def test_control_is_passed_on_word_for_word(build: Any, make_model: MakeModel) -
 def test_adapters_reach_the_engine_with_the_paths_of_those_that_have_weights(make_model: MakeModel) -> None:
     law = {"name": "law", "uri": "pvc://adapters/law", "domain": "court", "specialTokens": ["verdict:"]}
     config = engine_config(make_model(model={"adapters": [law, {"name": "slow", "budgetScale": "1.5"}]}))
-    jsonschema.validate(config, ENGINE_SCHEMA)
+    ENGINE_SCHEMA.validate(config)
     common = {"name": "law", "domain": "court", "path": "/weights/adapters/law"}
     assert config["model"]["adapters"] == [
         common | {"specialTokens": ["verdict:"], "budgetScale": "1"},
@@ -312,7 +314,7 @@ def shared_memory(children: dict[str, Any]) -> dict[str, Any]:
 def test_several_gpus_share_the_model_and_have_shared_memory_to_talk_through(build: Any) -> None:
     children = build(gpu={"count": 4, "nvlink": "required"})
     engine = json.loads(children["ConfigMap"]["data"]["engine.json"])
-    jsonschema.validate(engine, ENGINE_SCHEMA)
+    ENGINE_SCHEMA.validate(engine)
     assert engine["model"]["tensorParallel"] == 4
     assert shared_memory(children) == {"medium": "Memory", "sizeLimit": "2Gi"}
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,10 +10,21 @@ from controllable_inference import ControllableInference
 from controllable_inference.cli import main
 from controllable_inference.control.config import CONTROL_FILE, ControlConfig
 from controllable_inference.training import command, control
+from controllable_inference.training.budget import BudgetRecipe
+from controllable_inference.training.gate import GateRecipe
 from controllable_inference.training.policy import PolicyRecipe, PPORecipe
 from controllable_inference.training.task import PER_CELL, Task, TaskProblem
 
 SMALL = ["--problems-per-split", "20", "--paths", "4", "--max-tokens", "24", "--recall", "0.6"]
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    """Less to learn, in less time."""
+    ppo = PPORecipe(steps=256, rows=16, moments=4, batch=32, epochs=1)
+    monkeypatch.setattr(control, "GateRecipe", partial(GateRecipe, steps=50))
+    monkeypatch.setattr(control, "BudgetRecipe", partial(BudgetRecipe, steps=50))
+    monkeypatch.setattr(control, "PolicyRecipe", partial(PolicyRecipe, ppo=ppo, trials=1))
 
 
 @pytest.fixture
@@ -43,9 +53,7 @@ def problems(tmp_path):
     return file
 
 
-def test_one_command_trains_everything_from_a_file_of_problems(run, model, problems, tmp_path, monkeypatch):
-    quick = PolicyRecipe(ppo=PPORecipe(steps=256, rows=16, moments=4, batch=32, epochs=1), trials=1)
-    monkeypatch.setattr(control, "PolicyRecipe", partial(replace, quick))
+def test_one_command_trains_everything_from_a_file_of_problems(run, model, problems, tmp_path):
     status, said = run("train", "all", model, "--problems", problems, "--work", tmp_path / "work", *SMALL)
     assert status == 0, said
     assert f"written: {model / CONTROL_FILE}" in said
