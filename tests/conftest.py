@@ -1,6 +1,9 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and which of them run in one process."""
 
 import os
+from typing import Any
+
+import pytest
 
 # Before anything loads torch, which asks once. Tests run side by side, a process for each core: a second
 # thread in each would only wait for a core. And where sums are split among threads, their last digits hang on
@@ -8,3 +11,27 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["cluster_fixtures"]
+
+TOGETHER = {
+    "engine/test_tensor_parallel.py": "ranks",
+    "engine/test_tensor_parallel_failures.py": "ranks",
+    "engine/test_public_checkpoint.py": "public checkpoint",
+    "training/test_nano_model.py": "nano",
+    "adapters/test_lora.py": "adapters",
+}
+"""Files whose fixtures take long to make, by a name for what they share."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One process makes what is dear, once, and begins with that; all else goes to who is free."""
+    if config.getvalue("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0].removeprefix("tests/")
+            return TOGETHER.get(file, nodeid)
+
+    return Together(config, log)

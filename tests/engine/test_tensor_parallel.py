@@ -14,7 +14,7 @@ from controllable_inference.errors import AdapterError
 from test_limits import Waiter
 from tiny_engines import FAMILIES, make_model, make_tokenizer, other_ranks, save_checkpoint
 
-pytestmark = [pytest.mark.xdist_group("ranks"), pytest.mark.usefixtures("quick_ranks")]
+pytestmark = pytest.mark.usefixtures("quick_ranks")
 SMALL = EngineConfig(kv_blocks=256)  # enough for all: who gives way for memory depends on who came when
 PROMPTS = [
     "1+2=",

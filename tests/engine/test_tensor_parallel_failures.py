@@ -20,7 +20,7 @@ from controllable_inference.errors import EngineDead, ModelLoadError
 from test_limits import Waiter
 from tiny_engines import make_model, make_tokenizer, other_ranks, save_checkpoint
 
-pytestmark = [pytest.mark.xdist_group("ranks"), pytest.mark.usefixtures("quick_ranks")]
+pytestmark = pytest.mark.usefixtures("quick_ranks")
 ENDLESS = MajorityVote(4, 240)
 SMALL = EngineConfig(kv_blocks=100)
 

@@ -40,19 +40,28 @@ class Core:
 
 
 class Echo:
-    """An engine that answers `question N` with N, from another thread."""
+    """An engine that answers `question N` with N, from another thread, one at a time."""
 
     def __init__(self, finish="stop"):
         self._core = Core([0.0])
         self.asked = []
         self.finish = finish
+        self._gate = threading.Lock()
+
+    def together(self):
+        return self._gate
 
     def submit(self, messages, sampling, budget, on_event, *, controller, streaming):
         word = messages[-1]["content"].split()[-1]
         self.asked.append((controller, int(word), sampling.seed))
         usage = Usage(completion_tokens=10, seconds=0.5)
         result = Result(word, word, 1.0, finish_reason=self.finish, usage=usage)
-        threading.Timer(0.001, lambda: on_event(Done("stop", result))).start()
+
+        def answer():
+            with self._gate:
+                on_event(Done("stop", result))
+
+        threading.Timer(0.001, answer).start()
 
 
 def test_decisions_are_control_and_what_is_done_about_them_is_not(monkeypatch):
