@@ -65,7 +65,7 @@ class Kubectl:
 
 def helm_template(chart: str, *arguments: str, release: str = "tests") -> str:
     """The manifests of one of our charts. Without a version, helm supposes a very old cluster."""
-    command = ["helm", "template", release, str(ROOT / "charts" / chart), "--kube-version=1.34", *arguments]
+    command = ["helm", "template", release, str(ROOT / "charts" / chart), "--kube-version=1.37", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout

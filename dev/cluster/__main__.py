@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dev.cluster import build as builder
-from dev.cluster import checks, ending, kind, lifecycle
+from dev.cluster import checks, ending, kind, lifecycle, side_by_side
 from dev.cluster.errors import ClusterError
 from dev.cluster.images import project
 from dev.cluster.paths import ClusterPaths
@@ -150,6 +150,28 @@ def run(
     raise typer.Exit(status)
 
 
+@app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run_tests(
+    context: typer.Context,
+    install: Install = False,
+    clusters: Annotated[int, typer.Option(help="how many")] = 2,
+) -> None:
+    """Run pytest in several clusters at once, its files shared out among them: test -- -m cluster.
+
+    Tests of a cluster mostly wait for it, so two take little more than half the time that one takes. The
+    clusters are started for it, and stopped again.
+    """
+    names = [f"{_name()}-{number}" for number in range(1, clusters + 1)]
+    _prepare(install)
+    _images(install, only_build=True)
+    try:
+        side_by_side.start(names)
+        status = ending.run(side_by_side.pytest(names, context.args))
+    finally:
+        side_by_side.stop(names)
+    raise typer.Exit(status)
+
+
 @app.command()
 def images(
     install: Install = False,
@@ -193,31 +215,27 @@ def _prepare(install: bool) -> None:
     _build(install)
 
 
-def _build(install: bool, parts: tuple[builder.Module, ...] = builder.MODULES) -> None:
-    modules = builder.missing(parts)
-    if not modules:
+def _build(install: bool, parts: tuple[builder.Part, ...] = builder.NODE) -> None:
+    missing = builder.missing(parts)
+    if not missing:
         return
     checks.ensure_packages(checks.TO_BUILD, install=_may_install(install))
     checks.ensure_go()
-    console.print(
-        f"building {len(modules)} of {len(parts)} parts, once; Kubernetes takes 8 minutes on 2 cores"
-    )
-    seconds = 0.0
-    for number, module in enumerate(modules, 1):
-        seconds += _build_module(module, f"{number} of {len(modules)}  {module.name}")
+    console.print(f"building {', '.join(part.name for part in missing)}, once; a node takes minutes")
+    seconds = sum(_build_part(part) for part in missing)
     console.print(f"built in {seconds:.0f} s")
 
 
-def _build_module(module: builder.Module, label: str) -> float:
+def _build_part(part: builder.Part) -> float:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label)
+        task = bar.add_task(f"{part.name}: loading packages", total=None)
 
         def progress(compiled: int, of: int) -> None:
-            bar.update(task, completed=compiled, total=of)
+            bar.update(task, description=part.name, completed=compiled, total=of)
 
-        seconds = builder.build(module, progress)
-    console.print(f"  {label:<24}{seconds:5.0f} s")
+        seconds = builder.build(part, progress)
+    console.print(f"  {part.name:<24}{seconds:5.0f} s")
     return seconds
 
 

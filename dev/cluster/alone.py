@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev.cluster import build, ending, kwok, lifecycle
+from dev.cluster import build, ending, lifecycle
 from dev.cluster.errors import ClusterError
 from dev.cluster.paths import REPOSITORY, ClusterPaths
 
@@ -36,7 +36,7 @@ def run_inside(name: str, module: str, arguments: Sequence[str] = ()) -> None:
             f"cluster {paths.name} is up already", f"CLUSTER_NAME={paths.name} make cluster-down"
         )
     _dev_cluster("build", "--install")
-    build.build(kwok.MODULE, lambda *_: None)
+    build.build(build.KWOK, lambda *_: None)
     try:
         _dev_cluster("up", "--install")
         line, environment = lifecycle.inside(paths, [sys.executable, "-m", module, *arguments])

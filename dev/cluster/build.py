@@ -1,7 +1,7 @@
-"""The binaries: built once from the Go tool modules in `tools/`, cached by everything they are built from.
+"""The binaries: built once from pinned Go modules, cached by everything they are built from.
 
-Each folder of `tools/` is a Go module whose `tool` lines name the programs and whose go.mod and go.sum pin
-them.
+All but one come from the module in `tools/`: its `tool` lines name them, its go.mod and go.sum pin them. As
+they agree on the versions of what they share, each package is compiled once, whoever needs it.
 """
 
 from __future__ import annotations
@@ -21,43 +21,74 @@ from dev.cluster.paths import TOOLS, cache_dir, locked
 
 
 @dataclass(frozen=True)
-class Module:
-    """One Go module of tools/ and what its build needs beyond the defaults."""
+class Part:
+    """Programs that one `go build` makes.
+
+    Attributes:
+        packages: their import paths; those that begin with "./" lie in the module's own folder.
+        names: for a program that is not called as its package is, what it is to be called; several for one
+            that is called by the names of what it holds.
+        module: the folder whose go.mod pins them.
+    """
 
     name: str
+    packages: tuple[str, ...]
     tags: str = ""
     cgo: bool = False
-    stamps: str = ""  # package variables that take the version, for programs that report one
-    renames: tuple[tuple[str, str], ...] = ()  # a program whose package is not called what everybody calls it
-
-    @property
-    def folder(self) -> Path:
-        return TOOLS / self.name
+    names: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    module: Path = TOOLS
 
 
-COMPONENT_VERSION = "k8s.io/component-base/version"
-MODULES = (
-    Module("kubernetes", stamps=f"{COMPONENT_VERSION}.gitVersion k8s.io/client-go/pkg/version.gitVersion"),
-    Module("etcd", renames=(("server", "etcd"),)),
-    Module("containerd", tags="no_btrfs,no_devmapper,no_zfs"),
+KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet")
+NODE = (
+    Part(
+        "node",
+        (
+            "./coredns",
+            "./kubernetes",
+            "github.com/containerd/containerd/v2/cmd/containerd",
+            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            "github.com/containerd/containerd/v2/cmd/ctr",
+            "github.com/containernetworking/plugins/plugins/ipam/host-local",
+            "github.com/containernetworking/plugins/plugins/main/bridge",
+            "github.com/containernetworking/plugins/plugins/main/loopback",
+            "github.com/containernetworking/plugins/plugins/meta/portmap",
+            "go.etcd.io/etcd/server/v3",
+            "helm.sh/helm/v3/cmd/helm",
+            "k8s.io/kubernetes/cmd/kubectl",
+        ),
+        tags="no_btrfs,no_devmapper,no_zfs",  # snapshotters of containerd that no node here uses
+        names=(("server", ("etcd",)), ("kubernetes", KUBERNETES)),
+    ),
     # without libseccomp a pod that asks for the RuntimeDefault profile can't start
-    Module("runc", tags="seccomp", cgo=True),
-    Module("cni"),
-    Module("addons"),
+    Part("runc", ("github.com/opencontainers/runc",), tags="seccomp", cgo=True),
 )
-# No part of a cluster: what some tests judge manifests and statuses with (see README). Built when asked for.
-JUDGES = (Module("score"), Module("verdicts"))
+KWOK = Part("kwok", ("sigs.k8s.io/kwok/cmd/kwok",))
+# No part of a cluster: what some tests judge manifests and statuses with. Built when asked for.
+JUDGES = (
+    Part("verdicts", ("./kstatus", "helm.sh/helm/v4/cmd/helm")),
+    # reads kinds that today's k8s.io/api no longer has
+    Part("score", ("github.com/zegl/kube-score/cmd/kube-score",), module=TOOLS / "score"),
+)
+
+Progress = Callable[[int, int], None]  # how many packages are compiled, of how many
 
 
-def sources(module: Module) -> dict[str, bytes]:
-    """What a module is built from, by name."""
-    files = sorted(p for p in module.folder.rglob("*") if p.name in ("go.mod", "go.sum") or p.suffix == ".go")
-    return {str(p.relative_to(module.folder)): p.read_bytes() for p in files}
+def sources(part: Part) -> dict[str, bytes]:
+    """What a part is built from, by name."""
+    own = [part.module / package for package in part.packages if package.startswith("./")]
+    files = [
+        part.module / "go.mod",
+        part.module / "go.sum",
+        *(f for folder in own for f in folder.glob("*.go")),
+    ]
+    return {str(file.relative_to(part.module)): file.read_bytes() for file in files}
 
 
-def build_key(module: Module, files: dict[str, bytes], toolchain: str) -> str:
+def build_key(part: Part, files: dict[str, bytes], toolchain: str) -> str:
     """Same key, same binaries: covers the sources, the build's settings and the Go that compiles them."""
-    digest = hashlib.sha256(repr((module, toolchain)).encode())
+    settings = (part.name, part.packages, part.tags, part.cgo, part.names, _COMPILER, toolchain)
+    digest = hashlib.sha256(repr(settings).encode())
     for name, content in sorted(files.items()):
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
@@ -65,8 +96,8 @@ def build_key(module: Module, files: dict[str, bytes], toolchain: str) -> str:
 
 def go_version_needed() -> tuple[int, ...]:
     """The newest `go` line among the modules."""
-    modules = (*MODULES, *JUDGES)
-    lines = (re.search(r"^go (\S+)$", (m.folder / "go.mod").read_text(), re.M) for m in modules)
+    modules = {part.module for part in (*NODE, KWOK, *JUDGES)}
+    lines = (re.search(r"^go (\S+)$", (module / "go.mod").read_text(), re.M) for module in modules)
     return max(parse_go_version(line[1]) for line in lines if line)
 
 
@@ -78,17 +109,19 @@ def parse_go_version(text: str) -> tuple[int, ...]:
     return tuple(int(part or 0) for part in found.groups())
 
 
-def ldflags(module: Module, go_mod: str) -> str:
+def ldflags(go_mod: str) -> str:
+    """No symbols, and the version of Kubernetes, which its programs report."""
     flags = ["-s", "-w"]
-    if module.stamps:
-        version = re.search(rf"^\s*(?:require )?\S+/{module.name} (v(\d+)\.(\d+)\S*)", go_mod, re.M)
-        if not version:
-            raise ClusterError(f"tools/{module.name}/go.mod names no version of {module.name}")
-        flags += [f"-X {variable}={version[1]}" for variable in module.stamps.split()]
-        flags += [
-            f"-X {COMPONENT_VERSION}.gitMajor={version[2]} -X {COMPONENT_VERSION}.gitMinor={version[3]}"
-        ]
-        flags += [f"-X {COMPONENT_VERSION}.gitTreeState=clean"]
+    if version := re.search(r"^\s*k8s\.io/kubernetes (v(\d+)\.(\d+)\S*)", go_mod, re.M):
+        component = "k8s.io/component-base/version"
+        stamps = {
+            f"{component}.gitVersion": version[1],
+            f"{component}.gitMajor": version[2],
+            f"{component}.gitMinor": version[3],
+            f"{component}.gitTreeState": "clean",
+            "k8s.io/client-go/pkg/version.gitVersion": version[1],
+        }
+        flags += [f"-X {variable}={value}" for variable, value in stamps.items()]
     return " ".join(flags)
 
 
@@ -98,7 +131,7 @@ def go_env(*variables: str) -> list[str]:
         needed = ".".join(map(str, go_version_needed()))
         raise Unfit("Go is not on PATH; Kubernetes is built with it", f"install Go {needed} or newer")
     try:
-        return _go(MODULES[0], "env", *variables).split()
+        return _go(NODE[0], "env", *variables).split()
     except subprocess.CalledProcessError as error:
         raise ClusterError(f"`go env` failed: {error.stderr.strip()}") from error
 
@@ -108,64 +141,64 @@ def toolchain() -> str:
 
 
 def binaries() -> list[Path]:
-    """The folders that hold the built programs; only after `build`."""
+    """The folders that hold a node's programs; only after `build`."""
     go = toolchain()
-    return [_target(module, go) for module in MODULES]
+    return [_target(part, go) for part in NODE]
 
 
-def folder(module: Module) -> Path:
-    """The folder that holds a module's programs; only after `build`."""
-    return _target(module, toolchain())
+def folder(part: Part) -> Path:
+    """The folder that holds a part's programs; only after `build`."""
+    return _target(part, toolchain())
 
 
-def missing(modules: tuple[Module, ...] = MODULES) -> list[Module]:
-    """Those of `modules` whose binaries are not in the cache."""
+def missing(parts: tuple[Part, ...] = NODE) -> list[Part]:
+    """Those of `parts` whose binaries are not in the cache."""
     go = toolchain()
-    return [module for module in modules if not _target(module, go).exists()]
+    return [part for part in parts if not _target(part, go).exists()]
 
 
 def judge(program: str) -> Path | None:
     """A program of JUDGES, None where it is not built."""
     go = toolchain()
-    paths = (_target(module, go) / program for module in JUDGES)
+    paths = (_target(part, go) / program for part in JUDGES)
     return next((path for path in paths if path.exists()), None)
 
 
-def build(module: Module, progress: Callable[[int, int], None]) -> float:
-    """Build one module into the cache, unless somebody else does so meanwhile.
-
-    `progress` hears how many of the packages are compiled. Returns the seconds it took.
-    """
-    start, target = time.monotonic(), _target(module, toolchain())
-    with locked(target.parent / f"{module.name}.lock"):
+def build(part: Part, progress: Progress) -> float:
+    """Build one part into the cache, unless somebody else does so meanwhile. Returns the seconds it took."""
+    start, target = time.monotonic(), _target(part, toolchain())
+    with locked(target.parent / f"{part.name}.lock"):
         if not target.exists():
             unfinished = target.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
-            _compile(module, unfinished, progress)
-            for package, program in module.renames:
-                (unfinished / package).rename(unfinished / program)
+            _compile(part, unfinished, progress)
+            for program, names in part.names:
+                for name in names:
+                    (unfinished / name).hardlink_to(unfinished / program)
+                (unfinished / program).unlink()
             unfinished.rename(target)
     return time.monotonic() - start
 
 
-def _target(module: Module, go: str) -> Path:
-    return cache_dir() / "bin" / f"{module.name}-{build_key(module, sources(module), go)}"
+def _target(part: Part, go: str) -> Path:
+    return cache_dir() / "bin" / f"{part.name}-{build_key(part, sources(part), go)}"
 
 
-def _compile(module: Module, into: Path, progress: Callable[[int, int], None]) -> None:
+# What a debugger would need of each package is neither computed nor written.
+_COMPILER = ("-trimpath", "-buildvcs=false")
+
+
+def _compile(part: Part, into: Path, progress: Progress) -> None:
+    tags = f"-tags={part.tags}"
+    flags = ldflags((part.module / "go.mod").read_text())
     try:
-        _go(module, "mod", "download")
-        total = len(_go(module, "list", "-deps", "tool").split())
-        command = [*_NICE, "go", "build", "-v", "-trimpath", "-buildvcs=false", f"-tags={module.tags}"]
-        command += [
-            f"-ldflags={ldflags(module, (module.folder / 'go.mod').read_text())}",
-            "-o",
-            f"{into}/",
-            "tool",
-        ]
+        # loading the packages downloads the modules that they lie in, and no others of go.sum
+        total = len(_go(part, "list", "-deps", tags, *part.packages).split())
+        command = [*_NICE, "go", "build", "-v", tags, *_COMPILER, f"-ldflags={flags}", f"-o={into}/"]
+        command += part.packages
         process = subprocess.Popen(
-            command, cwd=module.folder, env=_env(module), text=True, stderr=subprocess.PIPE
+            command, cwd=part.module, env=_env(part), text=True, stderr=subprocess.PIPE
         )
         said: list[str] = []
         try:
@@ -179,7 +212,7 @@ def _compile(module: Module, into: Path, progress: Callable[[int, int], None]) -
             raise subprocess.CalledProcessError(process.returncode, command, stderr="".join(said[-20:]))
     except subprocess.CalledProcessError as error:
         raise ClusterError(
-            f"building {module.name} failed:\n{error.stderr.strip()}",
+            f"building {part.name} failed:\n{error.stderr.strip()}",
             "the Go module proxy must be reachable (GOPROXY); runc needs gcc, pkg-config and libseccomp-dev",
         ) from error
 
@@ -188,11 +221,12 @@ def _compile(module: Module, into: Path, progress: Callable[[int, int], None]) -
 _NICE = ("nice", "-n", "5")
 
 
-def _env(module: Module) -> dict[str, str]:
-    return {**os.environ, "CGO_ENABLED": str(int(module.cgo)), "GOFLAGS": "", "GOWORK": "off"}
+def _env(part: Part) -> dict[str, str]:
+    settings = {"CGO_ENABLED": str(int(part.cgo)), "GOFLAGS": "", "GOWORK": "off"}
+    return {"GOGC": "400", **os.environ, **settings}  # compilers that end soon need not collect garbage often
 
 
-def _go(module: Module, *arguments: str) -> str:
+def _go(part: Part, *arguments: str) -> str:
     return subprocess.run(
-        ["go", *arguments], cwd=module.folder, env=_env(module), text=True, capture_output=True, check=True
+        ["go", *arguments], cwd=part.module, env=_env(part), text=True, capture_output=True, check=True
     ).stdout

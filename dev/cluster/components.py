@@ -67,7 +67,6 @@ def kube_apiserver(paths: ClusterPaths) -> list[str]:
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
-        "--feature-gates=ImageVolume=true",  # on by default from 1.35
         f"--client-ca-file={pki / 'ca.crt'}",
         f"--tls-cert-file={pki / 'apiserver.crt'}",
         f"--tls-private-key-file={pki / 'apiserver.key'}",
@@ -210,7 +209,6 @@ def kubelet_config(paths: ClusterPaths, cgroup: str) -> dict[str, Any]:
         "resolvConf": str(paths.conf / "resolv.conf"),
         "maxPods": 200,
         "serializeImagePulls": False,
-        "featureGates": {"ImageVolume": True},
         "nodeStatusUpdateFrequency": "5s",
         # a developer's disk is often fuller than a server's may be; images come from here and can't be pulled
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},

@@ -14,7 +14,6 @@ import yaml
 
 from dev.cluster import build
 
-MODULE = build.Module("kwok")
 CAPACITY = {"cpu": "1000k", "memory": "1Pi", "ephemeral-storage": "1Pi", "pods": "10k"}
 _ANNOTATION = ("kwok.x-k8s.io/node", "fake")
 
@@ -41,7 +40,7 @@ def running(logs: Path) -> Iterator[None]:
     config = logs / "kwok-stages.yaml"
     config.write_text("---\n".join(stage.read_text() for stage in _stages()))
     with (logs / "kwok.log").open("wb") as log:
-        command = [str(build.folder(MODULE) / "kwok"), f"--config={config}", "--manage-all-nodes=false"]
+        command = [str(build.folder(build.KWOK) / "kwok"), f"--config={config}", "--manage-all-nodes=false"]
         # without a Lease a node counts as lost after 50 s, and its pods as not ready
         command += ["--node-lease-duration-seconds=40"]
         command += [f"--manage-nodes-with-annotation-selector={'='.join(_ANNOTATION)}"]
@@ -70,7 +69,7 @@ def without_policy_enforcer() -> Iterator[None]:
 def _stages() -> list[Path]:
     """KWOK's own stages: nodes that become ready and stay so, pods that run, are ready and end at once."""
     command = ["go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"]
-    found = subprocess.run(command, cwd=MODULE.folder, capture_output=True, text=True, check=True)
+    found = subprocess.run(command, cwd=build.KWOK.module, capture_output=True, text=True, check=True)
     stages = Path(found.stdout.strip()) / "kustomize/stage"
     folders = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
     files = [file for folder in folders for file in sorted((stages / folder).glob("*.yaml"))]

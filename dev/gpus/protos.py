@@ -24,7 +24,6 @@ from dev.gpus.modules import downloaded
 DRA = "k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin"
 REGISTRATION = "pluginregistration.Registration"
 
-_MODULE = TOOLS / "kubernetes"
 _KUBELET, _GOGO = "k8s.io/kubelet", "github.com/gogo/protobuf"
 
 Method = Callable[[dict[str, Any]], dict[str, Any]]
@@ -72,14 +71,14 @@ def _pool() -> descriptor_pool.DescriptorPool:
 
 
 def _version() -> str:
-    found = re.search(rf"=> {_KUBELET} (v\S+)", (_MODULE / "go.mod").read_text())
+    found = re.search(rf"=> {_KUBELET} (v\S+)", (TOOLS / "go.mod").read_text())
     if not found:
-        raise ClusterError(f"{_MODULE / 'go.mod'} names no version of {_KUBELET}")
+        raise ClusterError(f"{TOOLS / 'go.mod'} names no version of {_KUBELET}")
     return found[1]
 
 
 def _compile(target: Path) -> None:
-    kubelet, gogo = (downloaded(module, _MODULE)["Dir"] for module in (_KUBELET, _GOGO))
+    kubelet, gogo = (downloaded(module, TOOLS)["Dir"] for module in (_KUBELET, _GOGO))
     try:
         command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={_GOGO}={gogo}"]
         command += [f"--proto_path={_KUBELET}={kubelet}", "--include_imports"]
