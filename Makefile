@@ -34,7 +34,7 @@ venv: $(VENV)/.complete  ## the Python environment, pinned by constraints.txt
 
 .PHONY: triton
 triton: venv  ## a real tritonserver for this user's cache (CPU)
-	@$(PY) -m controllable_inference.cli triton --install-only
+	@dev/timed tritonserver $(PY) -m controllable_inference.cli triton --install-only
 
 # ------------------------------------------------------------------------- use
 .PHONY: demo
@@ -58,26 +58,36 @@ images: venv  ## build the images, for the local cluster to load
 	@$(PY) -m dev.cluster images --install --only-build
 
 # ----------------------------------------------------------------------- checks
+# What takes minutes and guards little that nothing else does is marked slow: not run by `make test`.
+TIER := and not slow
+
 .PHONY: test
-test: test-units test-triton test-cluster  ## everything: units, a real Triton, a real cluster
+test: test-units test-triton test-cluster  ## what guards every change: units, a real Triton, a real cluster
+
+.PHONY: test-all
+test-all:  ## the slow tests, too: run it before you finish a change of what they cover
+	@$(MAKE) --no-print-directory test TIER=
 
 .PHONY: test-units
 test-units: venv  ## what needs neither Triton nor a cluster
-	@dev/timed 'unit tests' $(PYTEST) -n 2 -m 'not triton and not cluster and not gpu'
+	@dev/timed 'unit tests' $(PYTEST) -n 2 -m 'not triton and not cluster and not gpu $(TIER)'
 
 .PHONY: test-triton
 test-triton: triton  ## the runtime on a real tritonserver
-	@dev/timed 'Triton tests' $(PYTEST) -m triton
+	@dev/timed 'Triton tests' $(PYTEST) -m 'triton $(TIER)'
+
+# Whole files go to one of two clusters, in this order: those that take longest come first.
+CLUSTER_TESTS := tests/e2e/test_no_request_is_lost.py tests/dev tests/e2e tests/operator
 
 .PHONY: test-cluster
 test-cluster: venv  ## operator and end to end on a real cluster (KUBECONFIG, or the local one)
 ifeq ($(KUBECONFIG),)
 	@dev/timed 'local cluster' $(PY) -m dev.cluster build --install --judges
-	@$(PY) -m dev.gpus build
+	@dev/timed 'pretended GPUs' $(PY) -m dev.gpus build
 	@dev/timed images $(PY) -m dev.cluster images --install --only-build
-	@dev/timed 'cluster tests' $(PY) -m dev.cluster run --install -- $(PYTEST) -m cluster
+	@dev/timed 'cluster tests' $(PY) -m dev.cluster test --install -- -m 'cluster $(TIER)' $(CLUSTER_TESTS)
 else
-	@dev/timed 'cluster tests' $(PYTEST) -m cluster
+	@dev/timed 'cluster tests' $(PYTEST) -m 'cluster $(TIER)'
 endif
 
 .PHONY: lint
