@@ -1,9 +1,11 @@
 """`controllable-inference serve` as a process, for tests."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,9 +44,17 @@ class Running:
         """The answer to a request."""
         return self.http.post(path, json=document)
 
+    def metrics(self):
+        """What /metrics tells, with Triton's part: if Triton is slow, the frontend tells of itself alone."""
+        until = time.monotonic() + PATIENCE
+        while "\nnv_" not in (told := self.http.get("/metrics").text):
+            assert time.monotonic() < until, f"Triton's part is missing:\n{told}"
+            time.sleep(0.05)
+        return told
+
     def metric(self, name):
         """The value of one series on /metrics, 0 where it isn't there yet."""
-        for line in self.http.get("/metrics").text.splitlines():
+        for line in self.metrics().splitlines():
             if line.startswith(name + " "):
                 return float(line.split()[-1])
         return 0.0
@@ -65,6 +75,15 @@ class Running:
             assert time.monotonic() - started < PATIENCE, f"/health/{what} is not {status}; log:\n{log}"
             time.sleep(0.1)
         return time.monotonic() - started
+
+    @contextmanager
+    def unattended(self):
+        """Within, `serve` is stopped: it restarts nothing, so what it would act on stays to be looked at."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def end(self):
         """End it, however it is."""
