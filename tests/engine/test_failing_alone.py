@@ -14,6 +14,7 @@ from controllable_inference.control.views import Answer, Plan, Prune, Spawn, Sto
 from controllable_inference.engine import core, lifecycle
 from controllable_inference.engine.request import RequestBudget, SamplingParams
 from controllable_inference.errors import ControllerError, RequestError
+from tiny_engines import Stepped, make_engine
 
 SANE = MajorityVote(4, 60)
 SAMPLING = SamplingParams(seed=1)
@@ -33,10 +34,10 @@ class Saying(MajorityVote):
         return torch.full((len(features),), 0.5)
 
 
-@pytest.fixture
-def alone(stepped) -> list[str]:
+@pytest.fixture(scope="module")
+def alone(models_by_family, tokenizer) -> list[str]:
     """What a sane request says when it has the engine to itself."""
-    engine = stepped(SANE)
+    engine = Stepped(make_engine(models_by_family["llama"], tokenizer, SANE))
     request = engine.submit("1+2=", SAMPLING)
     engine.run()
     return request.texts

@@ -83,6 +83,7 @@ class Files(BaseHTTPRequestHandler):
         server = self.server
         try:
             for at in range(0, len(content), 100_000):
+                server.may_send.wait(240)
                 if server.breaks is not None and at >= server.breaks:
                     self.close_connection = True
                     server.broke_off()
@@ -104,6 +105,8 @@ def web():
         server.content, server.etag, server.asked, server.sent = tar_of(FILES), '"1"', [], 0
         server.breaks, server.status, server.ranges, server.slowness = None, 200, True, 0
         server.password, server.broke_off = None, lambda: None
+        server.may_send = threading.Event()
+        server.may_send.set()
         server.uri = f"http://127.0.0.1:{server.server_port}/nano.tar.gz"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -206,13 +209,24 @@ def test_a_killed_download_goes_on_where_it_was(web, tmp_path):
 
 
 def test_of_several_at_once_one_downloads_and_the_others_wait(web, tmp_path):
-    web.slowness = 0.02
-    command = [sys.executable, "-c", _FETCH, web.uri, str(tmp_path / "model"), pin(web.content)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0]
+    web.may_send.clear()  # until the others have come
+    command = [sys.executable, "-u", "-c", _FETCH, web.uri, str(tmp_path / "model"), pin(web.content)]
+    logs = [tmp_path / f"said-{number}" for number in range(3)]
+    processes = []
+    for log in logs:
+        with log.open("w") as output:
+            processes.append(subprocess.Popen(command, stdout=output))
+
+    def waiting():
+        return sum("waiting for it" in log.read_text() for log in logs)
+
+    until = time.monotonic() + 120
+    while waiting() < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    web.may_send.set()
+    assert [process.wait(120) for process in processes] == [0, 0, 0]
     assert len(web.asked) == 2  # to see what there is, and to read it
-    assert sum("waiting for it" in text for text in said) == 2
+    assert waiting() == 2
 
 
 _FETCH = """

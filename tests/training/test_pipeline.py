@@ -36,14 +36,20 @@ PARTS = list(Part)
 OPTIONS = Options(Sampling(paths=4, fast_paths=2, token_cap=24), problems=20, recall=0.6)
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def _small():
     """Less to learn, in less time. The options above make recordings small, too."""
+    ppo = PPORecipe(steps=128, rows=16, moments=4, batch=32, epochs=1, checks=2, orders=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(control, "GateRecipe", partial(GateRecipe, steps=50))
+        patch.setattr(control, "BudgetRecipe", partial(BudgetRecipe, steps=50))
+        patch.setattr(control, "PolicyRecipe", partial(PolicyRecipe, ppo=ppo, trials=2))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
     torch.set_num_threads(1)
-    monkeypatch.setattr(control, "GateRecipe", partial(GateRecipe, steps=50))
-    monkeypatch.setattr(control, "BudgetRecipe", partial(BudgetRecipe, steps=50))
-    ppo = PPORecipe(steps=256, rows=16, moments=4, batch=32, epochs=1, checks=2, orders=1)
-    monkeypatch.setattr(control, "PolicyRecipe", partial(PolicyRecipe, ppo=ppo, trials=2))
 
 
 def sums(count=150, answer="1"):
@@ -76,11 +82,17 @@ def recorded(monkeypatch):
     return asked
 
 
-@pytest.fixture
-def trained(model, work):
-    """A checkpoint with a control that was trained for it."""
+@pytest.fixture(scope="module")
+def trained_once(_small, talker_checkpoint, work, tmp_path_factory):
+    model = shutil.copytree(talker_checkpoint, tmp_path_factory.mktemp("trained") / "model")
     pipeline.train(model, Task("sums", sums()), PARTS, work=work, options=OPTIONS, progress=quiet())
     return model
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    """A checkpoint with a control that was trained for it."""
+    return shutil.copytree(trained_once, tmp_path / "model")
 
 
 def quiet(file=None):
@@ -255,9 +267,9 @@ def test_nothing_is_recorded_twice_unless_something_that_matters_has_changed(tra
     train(trained, work)
     train(trained, work, [Part.GATE])
     other = Task("sums", sums(), verifier=lambda problem, answer: answer.startswith("1"))
-    config, _ = train(trained, work, task=other)
+    config, _ = train(trained, work, [Part.GATE], task=other)
     assert recorded == []
-    more, _ = train(trained, work, options=replace(OPTIONS, problems=22))
+    more, _ = train(trained, work, [Part.GATE], options=replace(OPTIONS, problems=22))
     assert len(recorded) == 2 + sum(
         more.data["recordings"]["problems"][split] - config.data["recordings"]["problems"][split]
         for split in ("validation", "calibration")
@@ -265,26 +277,26 @@ def test_nothing_is_recorded_twice_unless_something_that_matters_has_changed(tra
 
 
 def test_recordings_belong_to_weights_task_and_sampling(model, work, tmp_path, recorded):
-    train(model, work)
-    recorded.clear()
-    train(model, work, task=Task("others", sums()))
-    assert recorded
-    recorded.clear()
+    def train_anything(model, **others):
+        recorded.clear()
+        train(model, work, [Part.BUDGET], **others)
+        return recorded
+
+    train_anything(model)
+    assert not train_anything(model)
+    assert train_anything(model, task=Task("others", sums()))
     hot = replace(OPTIONS, sampling=replace(OPTIONS.sampling, temperature=1.2))
-    train(model, work, options=hot)
-    assert recorded
-    recorded.clear()
+    assert train_anything(model, options=hot)
     tuned = save_checkpoint(tmp_path / "tuned" / "model", talker(seed=1), make_tokenizer())
-    train(tuned, work)
-    assert recorded
+    assert train_anything(tuned)
 
 
 def test_a_damaged_file_of_recordings_is_named(model, tmp_path):
-    train(model, tmp_path / "work")
+    train(model, tmp_path / "work", [Part.BUDGET])
     (file, *_) = (tmp_path / "work").glob("*/records-*.pt")
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(RecordsError, match=rf"{file.name} can't be read.*delete it"):
-        train(model, tmp_path / "work")
+        train(model, tmp_path / "work", [Part.BUDGET])
 
 
 def test_progress_is_quiet_in_a_log_and_keeps_what_stages_took(model, tmp_path):
@@ -297,11 +309,11 @@ def test_progress_is_quiet_in_a_log_and_keeps_what_stages_took(model, tmp_path):
     assert len(lines) < 20
     kept = json.loads((tmp_path / "seconds.json").read_text())
     assert kept.keys() == {"recordings", "control"}
-    train(model, tmp_path / "work")
+    train(model, tmp_path / "work", [Part.BUDGET])
     pipeline.train(
         model,
         Task("sums", sums()),
-        PARTS,
+        [Part.BUDGET],
         work=tmp_path / "work",
         options=OPTIONS,
         progress=quiet(tmp_path / "seconds.json"),
@@ -332,7 +344,7 @@ def test_a_verifier_that_raises_stops_the_run_and_loses_nothing(model, tmp_path,
     with pytest.raises(VerifierError, match=r"problem sum-\d+ .*ZeroDivisionError.*--on-verifier-error"):
         train(model, tmp_path / "work", task=broken)
     asked = list(recorded)
-    train(model, tmp_path / "work")
+    train(model, tmp_path / "work", [Part.BUDGET])
     assert len(set(recorded)) == len(recorded)
     assert recorded[: len(asked)] == asked
 
@@ -466,7 +478,7 @@ def test_a_busy_machine_does_not_time_recordings_out(model, tmp_path, monkeypatc
     one_by_one, hurried = 1, 0.001
     defaults = (one_by_one, 256, hurried, *EngineConfig.__init__.__defaults__[3:])
     monkeypatch.setattr(EngineConfig.__init__, "__defaults__", defaults)
-    train(model, tmp_path / "work")
+    train(model, tmp_path / "work", [Part.BUDGET])
 
 
 def test_a_place_that_can_not_be_written_to_is_told_first(model, work, tmp_path):
