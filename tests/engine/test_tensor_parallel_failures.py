@@ -86,7 +86,9 @@ def test_a_rank_that_is_killed_fails_every_request_and_the_engine_stays_dead(che
             assert waiter.last.error == "EngineDead"
             assert "RankLost" in waiter.last.message
             assert f"rank 1 of 2 (process {other.pid}), ended by signal 9" in waiter.last.message
-        assert time.monotonic() - began < 5
+        assert (
+            time.monotonic() - began < tensor_parallel.PATIENCE.total_seconds() / 2
+        )  # it was not waited for
         model.engine.restart()
         assert not model.engine.alive
         with pytest.raises(EngineDead, match="rank 1 of 2"):
@@ -127,5 +129,5 @@ def test_when_rank_0_is_killed_the_others_end_with_it(checkpoint, forks):
     assert other.ppid() == rank0.pid
     assert "tensor_parallel import work" in other.cmdline()[-1]
     rank0.kill()
-    other.wait(5)
+    other.wait(30)
     rank0.wait()
