@@ -185,8 +185,8 @@ def _target(part: Part, go: str) -> Path:
     return cache_dir() / "bin" / f"{part.name}-{build_key(part, sources(part), go)}"
 
 
-# What a debugger would need of each package is neither computed nor written.
-_COMPILER = ("-trimpath", "-buildvcs=false")
+# Without what a debugger would need of each package: a sixth less to write, and a little less to compute.
+_COMPILER = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
 
 
 def _compile(part: Part, into: Path, progress: Progress) -> None:
