@@ -17,6 +17,9 @@ TOGETHER = {
     "engine/test_tensor_parallel_failures.py": "ranks",
     "engine/test_public_checkpoint.py": "public checkpoint",
     "training/test_nano_model.py": "nano",
+    "training/test_pipeline.py": "recordings",
+    "serving/test_fetch_s3.py": "object store",
+    "evaluation/test_plots.py": "plots",
     "adapters/test_lora.py": "adapters",
 }
 """Files whose fixtures take long to make, by a name for what they share."""

@@ -52,7 +52,7 @@ others = st.lists(
     ),
     max_size=5,
 )
-quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def outcome(request):

@@ -138,7 +138,7 @@ def test_control_json_tells_where_it_came_from(trained):
 
 
 def test_the_test_split_is_reported_on_where_asked_for(model, work):
-    config, _ = train(model, work, options=replace(OPTIONS, tested=True))
+    config, _ = train(model, work, [Part.GATE], options=replace(OPTIONS, tested=True))
     assert config.figures["test"]["problems"] == config.data["recordings"]["problems"]["test"] > 0
 
 
@@ -159,7 +159,7 @@ def test_a_model_that_does_not_think_aloud_is_never_fast(tmp_path, work):
     )
     model = save_checkpoint(tmp_path / "plain", talker(), tokenizer)
     task = Task("ones", sums(), verifier=lambda problem, answer: answer.endswith("1"))
-    config, _ = train(model, work, task=task)
+    config, _ = train(model, work, [Part.GATE, Part.BUDGET], task=task)
     assert config.think_end is None
     with ControllableInference.from_pretrained(model) as served:
         result = served.generate("7+1=", budget=0.0, seed=1)
@@ -351,7 +351,7 @@ def test_a_verifier_that_raises_stops_the_run_and_loses_nothing(model, tmp_path,
 
 def test_a_verifier_that_raises_now_and_then_may_count_as_wrong(model, work):
     moody = Task("sums", sums(), verifier=lambda problem, answer: {"1": True}[answer])
-    config, said = train(model, work, task=moody, options=replace(OPTIONS, tolerant=True))
+    config, said = train(model, work, [Part.GATE], task=moody, options=replace(OPTIONS, tolerant=True))
     assert config.data["recordings"]["verifier_errors"] > 0
     assert "answers count as wrong" in said
 
@@ -488,7 +488,7 @@ def test_a_place_that_can_not_be_written_to_is_told_first(model, work, tmp_path)
 
 
 def test_a_promise_that_can_not_be_kept_is_told(model, work):
-    _, said = train(model, work, options=replace(OPTIONS, recall=0.99))
+    _, said = train(model, work, [Part.GATE], options=replace(OPTIONS, recall=0.99))
     assert "no threshold keeps 99%" in said
     assert "promise less with --recall" in said
 
