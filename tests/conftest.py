@@ -10,7 +10,7 @@ import pytest
 # how many there are, which would be another number on every machine. A count that is given stays.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["cluster_fixtures"]
+pytest_plugins = ["cluster_fixtures", "marked_only"]
 
 TOGETHER = {
     "engine/test_tensor_parallel.py": "ranks",
