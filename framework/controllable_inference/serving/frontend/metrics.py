@@ -10,6 +10,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from controllable_inference.engine.metrics import SECONDS
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -30,7 +32,7 @@ class FrontendMetrics:
             "controllable_frontend_request_duration_seconds",
             "HTTP requests from the first byte in to the last byte out",
             ["route"],
-            buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+            buckets=SECONDS,
             registry=self._registry,
         )
         self.open_requests = Gauge(
