@@ -14,7 +14,7 @@ import openai
 import pytest
 from cluster_fixtures import Kubectl, eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 QUESTION = "Solve the following multiplication: 47 * 83. Give only the result as your final answer."
 # Beyond what nano can do reliably: most of its paths go wrong, and the gate sees it.

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from cluster_fixtures import Kubectl
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
 def test_helm_test_passes_and_leaves_nothing_behind(release: Kubectl) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cluster_fixtures import Kubectl, eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 GONE = 45.0  # seconds in which a pod that was told to stop has to be gone
 COME_UP = 240.0  # seconds in which new pods serve on a small machine, beside the load and the old pods
