@@ -77,7 +77,7 @@ test-units: venv  ## what needs neither Triton nor a cluster
 
 .PHONY: test-triton
 test-triton: triton  ## the runtime on a real tritonserver
-	@dev/timed 'Triton tests' $(PYTEST) -n 2 --dist loadfile -m 'triton $(TIER)'
+	@dev/timed 'Triton tests' $(PYTEST) -m 'triton $(TIER)'
 
 # Whole files go to one of two clusters, in this order: those that take longest come first.
 CLUSTER_TESTS := tests/e2e/test_no_request_is_lost.py tests/dev tests/e2e tests/operator
