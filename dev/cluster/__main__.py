@@ -139,6 +139,7 @@ def run(
         raise ClusterError("run needs a command", "python -m dev.cluster run -- kubectl get pods")
     was_up = kind.is_up(_name()) if kind.chosen() else lifecycle.running(_paths()) is not None
     try:
+        _build_beside_images(install)
         up(install)
         references = _images(install)
         line, environment = _inside(context.args)
@@ -162,8 +163,10 @@ def run_tests(
     clusters are started for it, and stopped again.
     """
     names = [f"{_name()}-{number}" for number in range(1, clusters + 1)]
-    _prepare(install)
-    _images(install, only_build=True)
+    _build_beside_images(install)
+    if not kind.chosen():
+        _prepare(install)
+        _images(install, only_build=True)
     try:
         side_by_side.start(names)
         status = ending.run(side_by_side.pytest(names, context.args))
@@ -207,6 +210,27 @@ def _images(install: bool, only_build: bool = False) -> dict[str, str]:
     if paths:
         lifecycle.require_running(paths)
     return {image.name: project.provide(image, paths, console) for image in project.IMAGES}
+
+
+def _build_beside_images(install: bool) -> None:
+    """Where there are no binaries yet: build them and the images at once.
+
+    Compilers keep the cores busy, while what makes images mostly waits for the network and the disk.
+    """
+    if kind.chosen() or not builder.missing():
+        return
+    checks.ensure_host()
+    for needed in (checks.TO_RUN, checks.TO_BUILD, checks.TO_MAKE_IMAGES):
+        checks.ensure_packages(needed, install=_may_install(install))
+    command = [sys.executable, "-m", "dev.cluster", "images", "--only-build"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as images:
+        try:
+            _build(install)
+        except BaseException:
+            images.terminate()
+            raise
+    if images.returncode:
+        raise ClusterError("the images could not be built", "the reason is above")
 
 
 def _prepare(install: bool) -> None:
