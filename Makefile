@@ -17,7 +17,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 UV_INSTALL := $(PY) -m uv pip install --quiet --python $(PY) --constraint constraints.txt
-LINTED := framework operator model_repository dev tests benchmarks images
+LINTED := framework operator model_repository models dev tests benchmarks images
 
 .PHONY: help
 help:  ## list the targets
@@ -130,7 +130,7 @@ bench-fragments: venv  ## who waits though enough GPUs are free: benchmarks/plac
 
 .PHONY: train-nano
 train-nano: venv  ## retrain models/nano from nothing (about an hour)
-	$(PY) -m controllable_inference.training.nano
+	$(PY) -m models.nano.recipe
 
 .PHONY: clean
 clean:  ## remove what make made in this folder (caches elsewhere stay)

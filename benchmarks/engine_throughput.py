@@ -17,16 +17,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from controllable_inference.control.allocation import BudgetRule
-from controllable_inference.control.baselines import MajorityVote
-from controllable_inference.control.controller import Controller, GatedController
-from controllable_inference.control.features import feature_dim
-from controllable_inference.control.gate import PathGate
-from controllable_inference.engine import attention
-from controllable_inference.engine.engine import Engine, EngineConfig
-from controllable_inference.engine.prompt import PromptRenderer
-from controllable_inference.engine.request import SamplingParams
-from controllable_inference.engine.vocabulary import Vocabulary
+from controllable_inference.core.allocation import BudgetRule
+from controllable_inference.core.baselines import MajorityVote
+from controllable_inference.core.controller import Controller, GatedController
+from controllable_inference.core.features import feature_dim
+from controllable_inference.core.gate import PathGate
+from controllable_inference.core.request import SamplingParams
+from controllable_inference.engines.native import attention
+from controllable_inference.engines.native.engine import Engine, EngineConfig
+from controllable_inference.engines.prompt import PromptRenderer
+from controllable_inference.engines.vocabulary import Vocabulary
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 

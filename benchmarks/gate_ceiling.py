@@ -11,12 +11,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from controllable_inference.control.agreement import canonical
-from controllable_inference.control.config import ControlConfig
-from controllable_inference.control.features import STATISTICS
-from controllable_inference.control.gate import PathGate
-from controllable_inference.evaluation.metrics import within_auc
-from controllable_inference.evaluation.problems import (
+from controllable_inference.core.agreement import canonical
+from controllable_inference.core.config import ControlConfig
+from controllable_inference.core.features import STATISTICS
+from controllable_inference.core.gate import PathGate
+from controllable_inference.learn.problems import (
     CONTROL_FAMILIES,
     Problem,
     Split,
@@ -24,10 +23,12 @@ from controllable_inference.evaluation.problems import (
     draw_split,
     is_correct,
 )
-from controllable_inference.evaluation.recording import record
-from controllable_inference.evaluation.records import PathRecord
+from controllable_inference.learn.recording import record
+from controllable_inference.learn.records import PathRecord
+from controllable_inference.learn.statistics import within_auc
 from controllable_inference.model import ControllableInference
-from controllable_inference.training.traces import NO, OK, SO, check, solve
+
+from models.nano.recipe.traces import NO, OK, SO, check, solve
 
 PATHS, TOKEN_CAP, SEED = 16, 512, 79
 

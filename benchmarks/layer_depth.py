@@ -9,11 +9,11 @@ engine. Skipping a layer saves at most its share of the arithmetic; what it cost
 import argparse
 
 import torch
-from controllable_inference.control.baselines import SingleSample
-from controllable_inference.engine.request import SamplingParams
-from controllable_inference.evaluation.driver import ask_all
-from controllable_inference.evaluation.metrics import bootstrap
-from controllable_inference.evaluation.problems import CONTROL_FAMILIES, Split, cells, draw_split, is_correct
+from controllable_inference.core.baselines import SingleSample
+from controllable_inference.core.request import SamplingParams
+from controllable_inference.learn.driver import ask_all
+from controllable_inference.learn.problems import CONTROL_FAMILIES, Split, cells, draw_split, is_correct
+from controllable_inference.learn.statistics import bootstrap
 from controllable_inference.model import ControllableInference
 
 TOKEN_CAP = 512

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from controllable_inference.evaluation.problems import Problem, Split, draw_split, is_correct
+from controllable_inference.learn.problems import Problem, Split, draw_split, is_correct
 from openai import OpenAI
 from rich.console import Console
 from rich.table import Column, Table

@@ -12,8 +12,8 @@ its own suite, control learns from none of them. A task that the model has never
 import math
 import random
 
-from controllable_inference.evaluation.problems import SUITE_SHARES
-from controllable_inference.training.task import Task, TaskProblem
+from controllable_inference.learn.problems import SUITE_SHARES
+from controllable_inference.learn.task import Task, TaskProblem
 
 
 def task() -> Task:

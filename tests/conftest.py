@@ -13,14 +13,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ["cluster_fixtures", "marked_only"]
 
 TOGETHER = {
-    "engine/test_tensor_parallel.py": "ranks",
-    "engine/test_tensor_parallel_failures.py": "ranks",
-    "engine/test_public_checkpoint.py": "public checkpoint",
-    "training/test_nano_model.py": "nano",
-    "training/test_pipeline.py": "recordings",
-    "serving/test_fetch_s3.py": "object store",
-    "evaluation/test_plots.py": "plots",
-    "adapters/test_lora.py": "adapters",
+    "engines/test_tensor_parallel.py": "ranks",
+    "engines/test_tensor_parallel_failures.py": "ranks",
+    "engines/test_public_checkpoint.py": "public checkpoint",
+    "models/test_nano_model.py": "nano",
+    "learn/test_pipeline.py": "recordings",
+    "fetch/test_fetch_s3.py": "object store",
+    "bench/test_plots.py": "plots",
+    "engines/test_lora.py": "adapters",
 }
 """Files whose fixtures take long to make, by a name for what they share."""
 

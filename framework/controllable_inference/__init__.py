@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from controllable_inference.adapters.domain import DomainAdapter
-from controllable_inference.engine.request import PathResult, RequestBudget, Result, SamplingParams, Usage
+from controllable_inference.core.domain import DomainAdapter
+from controllable_inference.core.request import PathResult, RequestBudget, Result, SamplingParams, Usage
 
 if TYPE_CHECKING:
     from controllable_inference.model import ControllableInference

@@ -119,7 +119,7 @@ def explain(
     --budget high -o why.html`
     """
     from controllable_inference.explain.command import check_output, explain_question, written
-    from controllable_inference.serving.fetch import local_source
+    from controllable_inference.fetch import local_source
 
     if output is not None:
         check_output(output)
@@ -158,8 +158,8 @@ def fetch(
 
     Example: `controllable-inference fetch hf://org/repo --to ./model --revision main`
     """
-    from controllable_inference.serving.fetch import ADAPTER, MODEL
-    from controllable_inference.serving.fetch import fetch as fetch_model
+    from controllable_inference.fetch import ADAPTER, MODEL
+    from controllable_inference.fetch import fetch as fetch_model
     from controllable_inference.serving.termination import write_termination_log
 
     kind, whose = (MODEL, "") if adapter is None else (ADAPTER, f"adapter {adapter}: ")
@@ -196,8 +196,8 @@ def triton(
     if install_only:
         typer.echo(server.ensure_triton(_say))
         return
+    from controllable_inference.fetch.eviction import hold
     from controllable_inference.serving.config import load_engine_config
-    from controllable_inference.serving.fetch.eviction import hold
     from controllable_inference.serving.termination import write_termination_log
 
     try:
@@ -291,8 +291,8 @@ def evaluate(
 
     Example: `controllable-inference eval --quick`
     """
-    from controllable_inference.evaluation import run
-    from controllable_inference.serving.fetch import local_source
+    from controllable_inference.bench import run
+    from controllable_inference.fetch import local_source
 
     run.main(
         run.options_of(
@@ -319,7 +319,7 @@ train = typer.Typer(
 
     - `--problems FILE.jsonl` — a line for each problem, `{"question": "…", "answer": "…"}`; right is what
       equals the answer: numbers by value, text without case
-    - `--task module:function` — a Python function that returns a `controllable_inference.training.task.Task`
+    - `--task module:function` — a Python function that returns a `controllable_inference.learn.task.Task`
       with a verifier of yours; `examples/gcd_task.py` is one
     - `--task NAME` — what an installed package offers in the entry points `controllable_inference.tasks`
 
@@ -377,7 +377,7 @@ def _train_command(*parts: str) -> Callable[..., None]:
             typer.Option(min=1, help="CPU threads; all cores if left out, which slows shared ones."),
         ] = None,
     ) -> None:
-        from controllable_inference.training.command import train as run
+        from controllable_inference.learn.command import train as run
 
         run(
             parts,
@@ -435,23 +435,6 @@ train.command(
     Example: `controllable-inference train all models/nano --task examples.gcd_task:task --output ./control`
     """,
 )(_train_command("gate", "budget", "policy"))
-
-
-@app.command()
-def train_nano(
-    output: Annotated[Path, typer.Option(help="Folder of the finished model.")] = Path("models/nano"),
-    work: Annotated[Path, typer.Option(help="Checkpoints and recordings; resumed from.")] = Path(
-        "build/nano"
-    ),
-    threads: Annotated[int, typer.Option(help="CPU threads; two on shared cores are slower than one.")] = 1,
-) -> None:
-    """Train the nano reasoner and its control from nothing (about an hour).
-
-    Example: `controllable-inference train-nano --output ./my-nano`
-    """
-    from controllable_inference.training.nano import main as train
-
-    train(output, work, threads)
 
 
 def _given(**options: Any) -> dict[str, Any]:

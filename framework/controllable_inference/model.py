@@ -10,16 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from controllable_inference import checkpoint, errors
-from controllable_inference.adapters.domain import DomainAdapter
-from controllable_inference.control.config import ControlConfig, ControlSettings
-from controllable_inference.control.controller import Controller
-from controllable_inference.control.load import load_controller
-from controllable_inference.engine.engine import Engine, EngineConfig
-from controllable_inference.engine.events import Done, Event, Failed
-from controllable_inference.engine.metrics import Observer
-from controllable_inference.engine.prompt import PromptRenderer
-from controllable_inference.engine.request import (
+from controllable_inference import errors
+from controllable_inference.core.config import ControlConfig, ControlSettings
+from controllable_inference.core.controller import Controller
+from controllable_inference.core.domain import DomainAdapter
+from controllable_inference.core.events import Done, Event, Failed
+from controllable_inference.core.load import load_controller
+from controllable_inference.core.request import (
     EFFORT_COEFFICIENTS,
     Effort,
     Messages,
@@ -28,8 +25,12 @@ from controllable_inference.engine.request import (
     SamplingParams,
     Trace,
 )
-from controllable_inference.engine.tensor_parallel import Ranks
-from controllable_inference.engine.vocabulary import Vocabulary
+from controllable_inference.engines.metrics import Observer
+from controllable_inference.engines.native import checkpoint
+from controllable_inference.engines.native.engine import Engine, EngineConfig
+from controllable_inference.engines.native.tensor_parallel import Ranks
+from controllable_inference.engines.prompt import PromptRenderer
+from controllable_inference.engines.vocabulary import Vocabulary
 from controllable_inference.errors import AdapterError, ModelLoadError, RequestError
 
 log = logging.getLogger(__name__)

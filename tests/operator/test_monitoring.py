@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from controllable_inference.engine.metrics import METRICS
+from controllable_inference.engines.metrics import METRICS
 from controllable_inference.serving.frontend.metrics import FrontendMetrics
 from controllable_operator.api import ControllableModel
 from controllable_operator.api.generate import generated_files

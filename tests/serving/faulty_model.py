@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from controllable_inference.serving.resources import resource
+from controllable_inference.resources import resource
 from controllable_inference.serving.triton_model import build_engine
 
 spec = importlib.util.spec_from_file_location(

@@ -4,8 +4,8 @@ import threading
 import time
 from types import SimpleNamespace
 
-from controllable_inference.engine import events
-from controllable_inference.engine.request import Result, Usage
+from controllable_inference.core import events
+from controllable_inference.core.request import Result, Usage
 
 
 class FakeEngine:

@@ -22,7 +22,7 @@ def test_help_teaches_by_example_and_loads_no_model_library():
     done = run("--help")
     assert done.returncode == 0
     assert "serve examples/nano.yaml" in done.stdout
-    for command in ("serve", "ask", "fetch", "triton", "frontend", "eval", "train-nano"):
+    for command in ("serve", "ask", "fetch", "triton", "frontend", "eval", "train"):
         assert command in done.stdout
     print(f"--help took {time.monotonic() - started:.2f} s")
     script = "import sys, controllable_inference.cli; sys.exit('torch' in sys.modules)"

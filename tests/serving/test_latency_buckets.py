@@ -3,7 +3,7 @@
 from bisect import bisect_left
 
 import pytest
-from controllable_inference.engine.metrics import SECONDS
+from controllable_inference.engines.metrics import SECONDS
 from controllable_inference.serving.frontend.metrics import FrontendMetrics
 from controllable_operator.traffic import parse
 from prometheus_client import generate_latest

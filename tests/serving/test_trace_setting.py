@@ -2,7 +2,7 @@
 
 import pytest
 from controllable_inference import ControllableInference
-from controllable_inference.engine.request import RequestBudget, SamplingParams
+from controllable_inference.core.request import RequestBudget, SamplingParams
 
 SHORT = SamplingParams(max_tokens=6, seed=1)
 

@@ -2,7 +2,7 @@
 
 import json
 
-from controllable_inference.engine import events
+from controllable_inference.core import events
 from controllable_inference.serving.triton_response import ResponseBuilder
 from serving_fakes import result
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controllable_inference.control.answer import normalise
-from controllable_inference.engine.request import Fate, FinishReason, Messages, PathResult, Result, Usage
+from controllable_inference.core.answer import normalise
+from controllable_inference.core.request import Fate, FinishReason, Messages, PathResult, Result, Usage
 from controllable_inference.explain.plain import plain
 
 

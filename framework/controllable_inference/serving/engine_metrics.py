@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from controllable_inference.engine.metrics import METRICS, Metric
+from controllable_inference.engines.metrics import METRICS, Metric
 
 
 class Series(Protocol):

@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from controllable_inference.fetch import ADAPTER, Progress, fetch, is_downloaded
 from controllable_inference.serving import config, termination
 from controllable_inference.serving.errors import ServerFailed
-from controllable_inference.serving.fetch import ADAPTER, Progress, fetch, is_downloaded
 from controllable_inference.serving.manifest import Manifest, read_manifest
 from controllable_inference.serving.processes import Child
 from controllable_inference.serving.triton import (

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from controllable_inference.engine.request import RequestBudget, SamplingParams, Trace
+from controllable_inference.core.request import RequestBudget, SamplingParams, Trace
 from controllable_inference.errors import RequestError
 
 T = TypeVar("T", SamplingParams, RequestBudget)

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from controllable_inference.engine import events
-from controllable_inference.engine.events import Event
+from controllable_inference.core import events
+from controllable_inference.core.events import Event
 from controllable_inference.serving.refusals import ErrorCode, refusal
 from controllable_inference.serving.triton_response import Outputs, ResponseBuilder
 

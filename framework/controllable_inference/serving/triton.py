@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from controllable_inference.resources import resource
 from controllable_inference.serving.errors import TritonNotFound, UnsupportedRuntime
-from controllable_inference.serving.resources import resource
 
 PACKAGE = "nvidia-pytriton"
 VERSION = "0.7.0"  # carries tritonserver 2.51

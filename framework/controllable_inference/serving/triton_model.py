@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from controllable_inference.engine.events import Event
-from controllable_inference.engine.metrics import EngineStats, Observer
-from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams
+from controllable_inference.core.events import Event
+from controllable_inference.core.request import Messages, RequestBudget, SamplingParams
+from controllable_inference.engines.metrics import EngineStats, Observer
 from controllable_inference.errors import AdapterError, ControllableError, RequestError
 from controllable_inference.serving.config import AdapterSection, EngineConfig, load_engine_config
 from controllable_inference.serving.engine_metrics import BufferedObserver, MakeSeries
@@ -55,7 +55,7 @@ def build_engine(config: EngineConfig, observer: Observer) -> tuple[Engine, str 
 
     Raises ModelNotFound, ModelLoadError, ControlConfigError; AdapterError, which names the adapter.
     """
-    from controllable_inference.engine import engine
+    from controllable_inference.engines.native import engine
     from controllable_inference.model import ControllableInference
 
     document = config.to_json()
@@ -77,7 +77,7 @@ def build_engine(config: EngineConfig, observer: Observer) -> tuple[Engine, str 
 
 
 def _add(model: "ControllableInference", adapter: AdapterSection) -> None:
-    from controllable_inference.adapters import DomainAdapter
+    from controllable_inference.engines.adapters import DomainAdapter
 
     try:
         scale, tokens = float(adapter.budget_scale), adapter.special_tokens

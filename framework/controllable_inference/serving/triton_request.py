@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from controllable_inference.engine.request import Messages, RequestBudget, SamplingParams, Trace
+from controllable_inference.core.request import Messages, RequestBudget, SamplingParams, Trace
 from controllable_inference.errors import RequestError
 from controllable_inference.serving.client_json import decode_json
 from controllable_inference.serving.parameters import parse_messages, request_budget, sampling_params

@@ -3,9 +3,9 @@
 import json
 from dataclasses import dataclass, field
 
-from controllable_inference.engine import events
-from controllable_inference.engine.events import Event
-from controllable_inference.engine.request import Result
+from controllable_inference.core import events
+from controllable_inference.core.events import Event
+from controllable_inference.core.request import Result
 
 Outputs = dict[str, str | list[str]]
 """Output tensors by name; `event` holds several values, the others one."""

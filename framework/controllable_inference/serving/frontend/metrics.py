@@ -10,7 +10,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from controllable_inference.engine.metrics import SECONDS
+from controllable_inference.engines.metrics import SECONDS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from controllable_inference.engine.request import Effort, Messages, RequestBudget, SamplingParams
+from controllable_inference.core.request import Effort, Messages, RequestBudget, SamplingParams
 from controllable_inference.errors import RequestError
 from controllable_inference.serving.frontend.errors import ApiError, invalid, openai_name
 from controllable_inference.serving.parameters import ChatMessage, request_error

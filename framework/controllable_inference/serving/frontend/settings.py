@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from controllable_inference.engine.request import Trace
+from controllable_inference.core.request import Trace
 from controllable_inference.serving.config import AdapterSection
 from controllable_inference.serving.triton import Ports
 

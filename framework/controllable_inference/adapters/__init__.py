@@ -1,5 +1,0 @@
-"""Domain adapters: special tokens, a budget of their own, LoRA weights; for requests that name them."""
-
-from controllable_inference.adapters.domain import DomainAdapter
-
-__all__ = ["DomainAdapter"]

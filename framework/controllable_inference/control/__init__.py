@@ -1,1 +1,0 @@
-"""Keeping a model's thinking under control: gate, budget, features, vote, controllers."""

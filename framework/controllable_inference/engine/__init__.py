@@ -1,1 +1,0 @@
-"""The engine: continuous batching of reasoning paths over a paged KV cache."""

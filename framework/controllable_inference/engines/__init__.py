@@ -1,0 +1,1 @@
+"""Engines that run controlled requests, and what they have in common: paths, prompts, streams, counters."""

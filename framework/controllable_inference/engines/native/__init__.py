@@ -1,0 +1,1 @@
+"""The native engine: continuous batching of reasoning paths over a paged KV cache."""

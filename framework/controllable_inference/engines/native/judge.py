@@ -1,0 +1,138 @@
+"""The control loop's engine side: statistics of running paths, scores at boundaries, decisions done."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from controllable_inference.core.agreement import ALONE
+from controllable_inference.core.checks import check_decisions, check_scores
+from controllable_inference.core.controller import Controller
+from controllable_inference.core.features import STATISTICS, PathFeatures, TokenStatistics
+from controllable_inference.core.views import Decision, Prune, Spawn, Stop
+from controllable_inference.engines.native.lifecycle import Lifecycle
+from controllable_inference.engines.path import Path, PathGroup
+from controllable_inference.errors import ControlConfigError
+
+
+class Judge:
+    """spawns: what decisions asked for and the engine is to start, by request."""
+
+    def __init__(self, lifecycle: Lifecycle, slots: int, hidden_size: int, device: torch.device) -> None:
+        self.lifecycle = lifecycle
+        self.spawns: dict[PathGroup, int] = {}
+        self.features = PathFeatures(slots, hidden_size, device)
+        self.newest = torch.zeros(slots, 3, device=device)  # statistics of tokens that are yet to be computed
+        self._free = list(range(slots))
+
+    def slot(self) -> int:
+        if not self._free:
+            size = len(self.newest)
+            self.features.grow(2 * size)
+            self.newest = torch.cat((self.newest, torch.zeros_like(self.newest)))
+            self._free = list(range(size, 2 * size))
+        slot = self._free.pop()
+        self.features.reset([slot])
+        return slot
+
+    def release(self, group: PathGroup) -> None:
+        self._free += [p.slot for p in group.paths]
+        self.spawns.pop(group, None)
+
+    def take_spawns(self) -> list[tuple[PathGroup, int]]:
+        spawns, self.spawns = list(self.spawns.items()), {}
+        return spawns
+
+    def drawn(self, paths: Sequence[Path], statistics: TokenStatistics) -> None:
+        """Keep the statistics of just drawn tokens until their hidden states are known."""
+        slots = torch.tensor([p.slot for p in paths], device=self.newest.device)
+        self.newest.index_copy_(0, slots, torch.stack(statistics, dim=1))
+
+    def computed(self, paths: Sequence[Path], hidden: Tensor) -> None:
+        """hidden (paths, hidden size) at the newest token of each. Score and decide where it ended a step."""
+        rows = [at for at, p in enumerate(paths) if p.group.traits.needs_features]
+        if rows:
+            slots = torch.tensor([paths[at].slot for at in rows], device=hidden.device)
+            self.features.update(
+                slots, hidden if len(rows) == len(paths) else hidden[rows], self.newest[slots]
+            )
+        ends_step = self.lifecycle.vocabulary.ends_step
+        due = [at for at, p in enumerate(paths) if p.stepping and ends_step(p)]
+        for at in due:
+            paths[at].boundaries.append(len(paths[at].tokens))
+            paths[at].at_boundary = True
+        if scored := [at for at in due if paths[at].group.traits.needs_features]:
+            self._score([paths[at] for at in scored], hidden[scored])
+        self.decide(dict.fromkeys(paths[at].group for at in due))
+        for at in due:
+            paths[at].at_boundary = False
+
+    def _score(self, paths: Sequence[Path], hidden: Tensor) -> None:
+        """All paths at a boundary in this step, of all requests, in one pass for each controller."""
+        beside = [at for at, path in enumerate(paths) if path.group.traits.needs_siblings]
+        for at in beside:
+            self._enter_agreement(paths[at])
+        groups, agreement = [[path.slot] for path in paths], [ALONE] * len(paths)
+        for at in beside:
+            path, siblings = paths[at], paths[at].group.paths
+            groups[at] = [sibling.slot for sibling in siblings]
+            agreement[at] = path.group.agreement.measure(path.index, len(siblings) - 1)
+        features = self.features.boundary([p.slot for p in paths], hidden, groups, agreement)
+        statistics = features[:, -len(STATISTICS) :].tolist()
+        by_controller: dict[int, list[int]] = defaultdict(list)
+        for at, path in enumerate(paths):
+            path.statistics = tuple(statistics[at])
+            by_controller[id(path.group.controller)].append(at)
+        for rows in by_controller.values():
+            self._score_with(paths[rows[0]].group.controller, [paths[at] for at in rows], features[rows])
+
+    def _enter_agreement(self, path: Path) -> None:
+        begin = path.boundaries[-2] if path.steps > 1 else 0
+        written = self.lifecycle.vocabulary.detokenizer_for(path.group).decode(path.tokens[begin:])
+        path.group.agreement.enter(path.index, written)
+
+    def _score_with(self, controller: Controller, paths: Sequence[Path], features: Tensor) -> None:
+        try:
+            with torch.inference_mode():
+                scores = check_scores(controller, controller.score(features), len(paths))
+        except Exception as error:
+            for group in dict.fromkeys(p.group for p in paths):
+                self.lifecycle.controller_raised(group, error)
+            return
+        for path, score in zip(paths, scores, strict=True):
+            if not self.lifecycle.is_here(path.group):
+                continue
+            if not 0 <= score <= 1:
+                said = f"{type(controller).__name__} gave a path the score {score}, outside [0, 1]; "
+                misfit = ControlConfigError(said + "the gate's weights do not fit this model")
+                self.lifecycle.fail(path.group, misfit)
+                continue
+            # What the company in a batch does to the last digits must not decide a tie of votes.
+            path.score = round(score, 4)
+            path.scores += (path.score,)
+            self.lifecycle.gated(path, path.score)
+
+    def decide(self, groups: Iterable[PathGroup]) -> None:
+        """Ask each request's controller, and do as it says."""
+        for group in groups:
+            if not self.lifecycle.is_here(group):
+                continue
+            ask = functools.partial(_decisions, group, self.lifecycle.clock())
+            for decision in self.lifecycle.ask(group, ask) or ():
+                match decision:
+                    case Prune(path, reason, detail) if group.paths[path].running:
+                        self.lifecycle.end_path(group.paths[path], "pruned", reason, detail)
+                    case Stop(reason, detail):
+                        self.lifecycle.complete(group, reason, detail)
+                        break
+                    case Spawn(count):
+                        self.spawns[group] = self.spawns.get(group, 0) + count
+
+
+def _decisions(group: PathGroup, now: float) -> list[Decision]:
+    view = group.view(now)
+    return check_decisions(group.controller, group.controller.decide(view), view.plan, len(view.paths))

@@ -1,0 +1,166 @@
+"""How paths and requests end, and who is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from controllable_inference.core import events
+from controllable_inference.core.answer import extract_answer, normalise
+from controllable_inference.core.checks import check_answer, raised
+from controllable_inference.core.request import Fate
+from controllable_inference.core.views import Answer
+from controllable_inference.engines.metrics import Metrics
+from controllable_inference.engines.native.scheduler import Scheduler
+from controllable_inference.engines.outcome import NATURAL, result_of
+from controllable_inference.engines.path import Path, PathGroup
+from controllable_inference.engines.stream import stream
+from controllable_inference.engines.vocabulary import Vocabulary
+from controllable_inference.errors import ControllableError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Lifecycle:
+    """Everything that leaves the engine goes through here: events, metrics, freed blocks, freed slots."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        vocabulary: Vocabulary,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        on_release: Callable[[PathGroup], None],
+    ) -> None:
+        self.scheduler = scheduler
+        self.vocabulary = vocabulary
+        self.metrics = metrics
+        self._uncounted = Metrics()
+        self.clock = clock
+        self._on_release = on_release
+
+    def is_here(self, group: PathGroup) -> bool:
+        return group in self.scheduler.running or group in self.scheduler.waiting
+
+    def metrics_of(self, group: PathGroup) -> Metrics:
+        """Where to count what comes of a request."""
+        return self.metrics if group.counted else self._uncounted
+
+    # paths
+
+    def started(self, path: Path) -> None:
+        self._trace(path.group, events.PathStarted(path.index))
+
+    def gated(self, path: Path, score: float) -> None:
+        self.metrics_of(path.group).observe("controllable_gate_score", score)
+        self._trace(path.group, events.PathGated(path.index, score, len(path.tokens), path.steps))
+
+    def end_path(self, path: Path, fate: Fate, reason: str, detail: str = "") -> None:
+        """Give it its fate, its text and answer; free its blocks at once; tell. detail: for people."""
+        self._give_fate(path, fate, reason, detail)
+        path.at_boundary = False
+        self.scheduler.blocks.free_table(path.table)
+        group, words = path.group, self.vocabulary
+        tokens = path.tokens[:-1] if reason == "eos" else path.tokens
+        detokenizer = words.detokenizer_for(group)
+        path.text = words.cut(detokenizer.after(group.prompt, tokens), group)
+        ends = detokenizer.ends(group.prompt, tokens, path.boundaries)
+        path.step_ends = tuple(min(end, len(path.text)) for end in ends)
+        path.growing = None
+        if fate == "kept":
+            if reason in NATURAL:  # what its cap has cut off has no vote
+                path.answer = extract_answer(path.text, words.thought_end(group))
+                if path.answer is None and words.lenient:
+                    # a model that need not think is taken at its word when it ends without having thought
+                    path.answer = extract_answer(path.text, None)
+                if path.answer is not None:
+                    path.answer_key = normalise(path.answer)
+                    group.agreement.finish(path.answer_key)
+            self._trace(group, events.PathFinished(path.index, reason, path.answer, len(path.tokens)))
+        elif fate == "pruned":
+            self._trace(group, events.PathPruned(path.index, reason, path.score, len(path.tokens)))
+        else:
+            self._trace(group, events.PathStopped(path.index, reason, len(path.tokens)))
+
+    def _give_fate(self, path: Path, fate: Fate, reason: str, detail: str = "") -> None:
+        """Every path that was granted tokens comes here once, however its request ends."""
+        path.fate, path.reason, path.detail = fate, reason, detail
+        metrics = self.metrics_of(path.group)
+        metrics.count("controllable_paths_total", fate=fate)
+        metrics.count("controllable_budget_tokens_total", len(path.tokens), kind="used")
+
+    # requests
+
+    def complete(self, group: PathGroup, reason: str, detail: str = "") -> None:
+        """Stop what runs, vote, send the result. reason: finished, decided, deadline, cancelled, ..."""
+        cancelled = reason == "cancelled"
+        for path in group.running_paths:
+            self.end_path(path, "cancelled" if cancelled else "stopped", reason, detail)
+        answer: Answer | None = Answer(None, 0.0, {})
+        if not cancelled:
+            answer = self.ask(group, lambda: _answer(group, self.clock()))
+        if answer is None:
+            return
+        now = self.clock()
+        result = result_of(group, answer, reason, self.vocabulary.thought_end(group), now)
+        self._release(group)
+        self.stream(group)
+        if not cancelled:
+            self._trace(group, events.Vote(result.answer, result.confidence, answer.weights, reason))
+            sent = group.sent_answer
+            if len(result.content) > sent:
+                index = answer.winner if answer.winner is not None else group.leader or 0
+                self._emit(group, events.Delta(index, "answer", result.content[sent:]))
+        metrics = self.metrics_of(group)
+        metrics.count("controllable_requests_total", outcome="cancelled" if cancelled else "completed")
+        metrics.count("controllable_tokens_total", result.usage.tokens_saved, kind="saved")
+        metrics.observe("controllable_request_duration_seconds", now - group.submitted_at)
+        self._emit(group, events.Done(result.finish_reason, result))
+
+    def fail(self, group: PathGroup, error: ControllableError, outcome: str = "failed") -> None:
+        """Nothing follows what a client is told here: its paths are at their end without a word."""
+        self._release(group)
+        for path in group.running_paths:
+            self._give_fate(path, "cancelled", "failed")
+        metrics = self.metrics_of(group)
+        metrics.count("controllable_requests_total", outcome=outcome)
+        metrics.observe("controllable_request_duration_seconds", self.clock() - group.submitted_at)
+        self._emit(group, events.Failed(type(error).__name__, str(error)))
+
+    def ask(self, group: PathGroup, question: Callable[[], T]) -> T | None:
+        """A controller's word; None where it raised, which fails its request and no other."""
+        try:
+            return question()
+        except Exception as error:
+            self.controller_raised(group, error)
+            return None
+
+    def controller_raised(self, group: PathGroup, error: Exception) -> None:
+        named = raised(group.controller, error)
+        log.error("request %d fails: %s", group.id, named, exc_info=error)
+        self.fail(group, named)
+
+    def stream(self, group: PathGroup) -> None:
+        if group.streaming and group.plan is not None:
+            for event in stream(group, self.vocabulary.thought_end(group)):
+                self._emit(group, event)
+
+    def _release(self, group: PathGroup) -> None:
+        self.scheduler.release(group)
+        self._on_release(group)
+
+    def _trace(self, group: PathGroup, event: events.Event) -> None:
+        if group.budget.trace != "none":
+            self._emit(group, event)
+
+    def _emit(self, group: PathGroup, event: events.Event) -> None:
+        try:
+            group.on_event(event)
+        except Exception:  # one client's trouble must not end the others' requests
+            log.exception("the receiver of request %d's events failed on %s", group.id, event.type)
+
+
+def _answer(group: PathGroup, now: float) -> Answer:
+    return check_answer(group.controller, group.controller.answer(group.view(now)), len(group.paths))
