@@ -4,10 +4,14 @@ import io
 import json
 import os
 import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from dev.cluster.errors import ClusterError
+from dev.cluster.images import base
 from dev.cluster.images.exported import ExportedImage
 from dev.cluster.images.oci import CONFIG, LAYER, MANIFEST, File, descriptor, digest, image_archive
 from dev.cluster.images.project import content_hash, input_files
@@ -145,3 +149,18 @@ class TestContentHash:
     def test_an_input_that_is_missing_is_named(self, tree):
         with pytest.raises(ClusterError, match="nowhere"):
             list(input_files(["nowhere"], tree))
+
+
+def test_clusters_that_start_together_make_what_both_hold_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "cache_dir", lambda: tmp_path)
+    makings: list[str] = []
+
+    def make() -> bytes:
+        makings.append("made")
+        time.sleep(0.2)
+        return b"an image"
+
+    with ThreadPoolExecutor(2) as pool:
+        files = [pool.submit(base._cached, "busybox", Path(__file__), make) for _ in range(2)]
+        assert [file.result().read_bytes() for file in files] == [b"an image"] * 2
+    assert makings == ["made"]

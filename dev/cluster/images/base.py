@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from dev.cluster.components import PAUSE_IMAGE
 from dev.cluster.images.oci import File, image_archive
-from dev.cluster.paths import cache_dir
+from dev.cluster.paths import cache_dir, locked
 
 BUSYBOX_IMAGE = "localhost/busybox:1"
 BUSYBOX = Path("/bin/busybox")
@@ -28,11 +28,11 @@ def archives() -> dict[str, Path]:
 def _cached(name: str, source: Path, make: Callable[[], bytes]) -> Path:
     key = hashlib.sha256(source.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:16]
     file = cache_dir() / "images" / f"{name}-{key}.tar"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".unfinished")
-        unfinished.write_bytes(make())
-        unfinished.rename(file)
+    with locked(file.with_suffix(".lock")):  # clusters that start at the same time want the same
+        if not file.exists():
+            unfinished = file.with_suffix(".unfinished")
+            unfinished.write_bytes(make())
+            unfinished.rename(file)
     return file
 
 
