@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import string
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from controllable_inference.core.config import ControlConfig
 from controllable_inference.core.controller import Controller
 from controllable_inference.core.events import Done, Event
 from controllable_inference.core.request import Result
+from controllable_inference.core.steps import StepDelimiters
+from controllable_inference.engines.detokenizer import Detokenizer
 from controllable_inference.engines.native import attention
 from controllable_inference.engines.native.engine import Engine, EngineConfig
 from controllable_inference.engines.prompt import PromptRenderer
@@ -81,7 +85,8 @@ def with_our_attention(model: Any) -> Any:
 
 def make_engine(model: Any, tokenizer: Any, controller: Controller, **config: Any) -> Engine:
     ours = with_our_attention(model)
-    vocabulary = Vocabulary.of(ours, tokenizer, None)
+    by_lines = StepDelimiters(["\n"], Detokenizer(tokenizer).token_text)
+    vocabulary = replace(Vocabulary.of(ours, tokenizer, None), delimiters=by_lines)
     prompts = PromptRenderer(tokenizer, vocabulary.think_end, None)
     return Engine(ours, prompts, vocabulary, controller, EngineConfig(**{"kv_blocks": 256, **config}))
 
@@ -115,9 +120,10 @@ class Stepped:
         """What must hold between any two steps."""
         scheduler = self.core.scheduler
         groups = self.core.groups
-        scheduler.blocks.check([g.prompt_table for g in groups] + [p.table for g in groups for p in g.paths])
-        assert all(not p.table for g in groups for p in g.paths if not p.running)
-        assert sum(len(g.running_paths) for g in scheduler.running) <= scheduler.max_rows
+        rows = [p for g in groups for p in (*g.paths, *g.trying)]
+        scheduler.blocks.check([g.prompt_table for g in groups] + [p.table for p in rows])
+        assert all(not p.table for p in rows if not p.running)
+        assert sum(len(g.running_rows) for g in scheduler.running) <= scheduler.max_rows
 
 
 class Watched:
@@ -143,9 +149,11 @@ class Watched:
         return [path.text for path in self.result.paths]
 
 
-def save_checkpoint(folder: Path, model: Any, tokenizer: Any) -> Path:
+def save_checkpoint(folder: Path, model: Any, tokenizer: Any, control: ControlConfig | None = None) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if control is not None:
+        control.save(folder)
     return folder
 
 

@@ -76,7 +76,13 @@ def ask(
         float | None, typer.Option(help="Budget in [0, 2]; left out, the model decides by the question.")
     ] = None,
     effort: Annotated[str | None, typer.Option(help="none, minimal, low, medium or high.")] = None,
+    paths: Annotated[
+        int | None, typer.Option(min=1, help="Paths to start; left out, what the budget buys.")
+    ] = None,
     max_paths: Annotated[int | None, typer.Option(help="Most paths that think in parallel.")] = None,
+    thinking_tokens: Annotated[
+        int | None, typer.Option(min=0, help="Most tokens that a path thinks before it has to answer.")
+    ] = None,
     deadline: Annotated[
         float | None, typer.Option(help="Seconds; then the paths so far are voted on.")
     ] = None,
@@ -91,7 +97,13 @@ def ask(
 
     from controllable_inference.serving.ask import ask as ask_server
 
-    control = _given(coefficient=coefficient, max_paths=max_paths, deadline=deadline)
+    control = _given(
+        coefficient=coefficient,
+        paths=paths,
+        max_paths=max_paths,
+        thinking_tokens=thinking_tokens,
+        deadline=deadline,
+    )
     options = _given(model=model, controllable=control or None, reasoning_effort=effort, seed=seed)
     ask_server(url, question, options, Console())
 
@@ -107,7 +119,13 @@ def explain(
     budget: Annotated[
         str | None, typer.Option(help="Coefficient in [0, 2], or none, minimal, low, medium, high.")
     ] = None,
+    paths: Annotated[
+        int | None, typer.Option(min=1, help="Paths to start; left out, what the budget buys.")
+    ] = None,
     max_paths: Annotated[int | None, typer.Option(help="Most paths that think in parallel.")] = None,
+    thinking_tokens: Annotated[
+        int | None, typer.Option(min=0, help="Most tokens that a path thinks before it has to answer.")
+    ] = None,
     deadline: Annotated[
         float | None, typer.Option(help="Seconds; then the paths so far are voted on.")
     ] = None,
@@ -123,7 +141,8 @@ def explain(
 
     if output is not None:
         check_output(output)
-    explanation = explain_question(local_source(model), question, budget, max_paths, deadline, seed)
+    limits = _given(paths=paths, max_paths=max_paths, thinking_tokens=thinking_tokens, deadline=deadline)
+    explanation = explain_question(local_source(model), question, budget, limits, seed)
     if output is None:
         typer.echo(explanation.text(), nl=False)
     else:

@@ -120,7 +120,9 @@ class ControllableInference:
         sampling: SamplingParams | None = None,
         budget: float | Effort | RequestBudget | None = None,
         *,
+        paths: int | None = None,
         max_paths: int | None = None,
+        thinking_tokens: int | None = None,
         deadline: float | None = None,
         seed: int | None = None,
         controller: Controller | None = None,
@@ -129,14 +131,16 @@ class ControllableInference:
         """Answer one prompt (text, or chat messages).
 
         budget: the coefficient in [0, 2], an effort ("none", "minimal", "low", "medium", "high"), or a
-        RequestBudget with everything; None lets the model decide. max_paths: most paths in parallel.
-        deadline: seconds; then the paths so far are voted on. seed: same seed, same result. adapter: domain
-        of an adapter that was added, "" for none where there is a default.
+        RequestBudget with everything; None lets the model decide. paths, max_paths, thinking_tokens,
+        deadline: as RequestBudget has them. seed: same seed, same result. adapter: domain of an adapter that
+        was added, "" for none where there is a default.
 
         Raises RequestError (whose `field` is the argument at fault), ControllerError, ModelOutputError,
         QueueFull, QueueTimeout, DeadlineExceeded, EngineDead, EngineClosed.
         """
-        asked = request_budget(budget, max_paths, deadline)
+        asked = request_budget(
+            budget, paths=paths, max_paths=max_paths, thinking_tokens=thinking_tokens, deadline=deadline
+        )
         for event in self._events(prompt, sampling, asked, seed, controller, adapter, streaming=False):
             if isinstance(event, Done):
                 return event.result
@@ -148,14 +152,18 @@ class ControllableInference:
         sampling: SamplingParams | None = None,
         budget: float | Effort | RequestBudget | None = None,
         *,
+        paths: int | None = None,
         max_paths: int | None = None,
+        thinking_tokens: int | None = None,
         deadline: float | None = None,
         seed: int | None = None,
         controller: Controller | None = None,
         adapter: str | None = None,
     ) -> Iterator[Event]:
         """The same as events while they happen; the last is Done. Closing the iterator cancels."""
-        asked = request_budget(budget, max_paths, deadline)
+        asked = request_budget(
+            budget, paths=paths, max_paths=max_paths, thinking_tokens=thinking_tokens, deadline=deadline
+        )
         return self._events(prompt, sampling, asked, seed, controller, adapter, streaming=True)
 
     def add_adapter(self, adapter: DomainAdapter, *, default: bool = False) -> None:
@@ -224,12 +232,8 @@ class ControllableInference:
             handle.cancel()
 
 
-def request_budget(
-    budget: float | str | RequestBudget | None,
-    max_paths: int | None = None,
-    deadline: float | None = None,
-) -> RequestBudget:
-    """One RequestBudget of what `generate` was given.
+def request_budget(budget: float | str | RequestBudget | None, **limits: int | float | None) -> RequestBudget:
+    """One RequestBudget of what `generate` was given. limits: further fields of it.
 
     Raises RequestError for what does not fit, or says one thing twice and differently.
     """
@@ -247,9 +251,7 @@ def request_budget(
             "budget", f"must be a coefficient in [0, 2], one of {efforts}, or a RequestBudget, got {budget!r}"
         )
     given = {
-        name: _once(name, value, getattr(base, name))
-        for name, value in (("max_paths", max_paths), ("deadline", deadline))
-        if value is not None
+        name: _once(name, value, getattr(base, name)) for name, value in limits.items() if value is not None
     }
     try:
         return replace(base, **given)

@@ -1,7 +1,12 @@
 import pytest
-from controllable_inference.core.answer import content, extract_answer, normalise
+from controllable_inference.core.answer import content, final_answer, normalise
 from hypothesis import given
 from hypothesis import strategies as st
+
+
+def extract_answer(text, think_end):
+    said = content(text, think_end)
+    return final_answer(said) if said else None
 
 
 def test_the_answer_is_what_follows_the_thinking():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from controllable_inference import ControllableInference, DomainAdapter, SamplingParams
+from controllable_inference.core.config import ControlConfig
 from controllable_inference.engines.adapters.tokens import add_rows
 from controllable_inference.engines.native.engine import EngineConfig
 from controllable_inference.errors import AdapterError, EngineBusy, RequestError
@@ -33,7 +34,7 @@ def texts(result):
 def test_the_calls_of_the_article(model):
     adapter = DomainAdapter(domain="medical", special_tokens=["diagnosis:", "treatment:"], budget_scale=1.5)
     model.add_adapter(adapter)
-    result = model.generate("diagnosis: ", budget=0.5, max_paths=4, seed=1, adapter="medical")
+    result = model.generate("diagnosis: ", budget=0.5, paths=4, seed=1, adapter="medical")
     assert result.usage.coefficient == 0.75
 
 
@@ -49,10 +50,10 @@ def test_the_budget_scale_multiplies_the_coefficient_up_to_2(model, asked, grant
 
 def test_requests_that_name_no_adapter_draw_what_they_drew_before(model):
     prompt, sampling = "is this a diagnosis: ", SamplingParams(max_tokens=30)
-    before = model.generate(prompt, sampling, max_paths=8, seed=7)
+    before = model.generate(prompt, sampling, paths=8, seed=7)
     model.add_adapter(medical())
     model.add_adapter(DomainAdapter("law", ["verdict:"]))
-    after = model.generate(prompt, sampling, max_paths=8, seed=7)
+    after = model.generate(prompt, sampling, paths=8, seed=7)
     assert texts(after) == texts(before)
     assert (after.usage.prompt_tokens, after.usage.coefficient) == (len(prompt), 1.0)
 
@@ -97,15 +98,18 @@ def test_a_special_token_ends_steps_of_requests_that_name_the_adapter_and_of_no_
     }
 
 
-def test_a_special_token_that_the_model_has_leaves_other_requests_steps_as_they_were(model):
+def test_a_special_token_that_the_model_has_leaves_other_requests_steps_as_they_were(tmp_path):
+    folder = save_checkpoint(tmp_path, make_model(), make_tokenizer(), ControlConfig())
+
     def steps(**named):
-        paths = model.generate("1+2=", SamplingParams(max_tokens=60), max_paths=8, seed=3, **named).paths
+        paths = model.generate("1+2=", SamplingParams(max_tokens=60), paths=8, seed=3, **named).paths
         return [path.steps for path in paths]
 
-    before = steps()
-    model.add_adapter(DomainAdapter("digits", list("0123456789")))
-    assert sum(steps(adapter="digits")) > sum(before)
-    assert steps() == before
+    with ControllableInference.from_pretrained(folder, engine=SMALL) as model:
+        before = steps()
+        model.add_adapter(DomainAdapter("digits", list("0123456789")))
+        assert sum(steps(adapter="digits")) > sum(before)
+        assert steps() == before
 
 
 def test_domains_read_and_write_their_own_tokens_even_where_the_texts_are_the_same(model):
@@ -126,7 +130,7 @@ def test_domains_read_and_write_their_own_tokens_even_where_the_texts_are_the_sa
 def test_a_domain_answers_as_before_once_another_is_there(model):
     def answers():
         sampling = SamplingParams(max_tokens=30)
-        return texts(model.generate("a diagnosis: ", sampling, max_paths=4, seed=5, adapter="law"))
+        return texts(model.generate("a diagnosis: ", sampling, paths=4, seed=5, adapter="law"))
 
     model.add_adapter(DomainAdapter("law", ["verdict:"]))
     before = answers()
@@ -140,7 +144,7 @@ def test_what_a_path_writes_with_its_special_tokens_is_read_back(model):
     head = model.model.get_output_embeddings().weight.data
     (dose,) = model.engine.adapters["medical"].token_ids
     head[dose] = head.abs().amax() * 100 * model.model.model.norm.weight.sign()
-    whole = model.generate("12", SamplingParams(max_tokens=40), max_paths=8, seed=1, adapter="medical")
+    whole = model.generate("12", SamplingParams(max_tokens=40), paths=8, seed=1, adapter="medical")
     assert any("dose:" in text for text in texts(whole))
     assert not any("verdict:" in text for text in texts(whole))
 

@@ -1,7 +1,6 @@
 """Whatever goes wrong with one request, it is told what, and the others go on as if it had never been."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,10 +8,11 @@ import torch
 from controllable_inference.core.allocation import BudgetRule
 from controllable_inference.core.baselines import MajorityVote
 from controllable_inference.core.controller import GatedController, confidence_rank
+from controllable_inference.core.equality import AnswerClasses
 from controllable_inference.core.features import STATISTICS
 from controllable_inference.core.request import RequestBudget, SamplingParams
 from controllable_inference.core.views import Answer, Plan, Prune, Spawn, Stop
-from controllable_inference.engines.native import engine_core, lifecycle
+from controllable_inference.engines.native import engine_core
 from controllable_inference.errors import ControllerError, RequestError
 from tiny_engines import Stepped, make_engine
 
@@ -55,7 +55,7 @@ def alone(models_by_family, tokenizer) -> list[str]:
         ("plan", Plan(paths=2, token_cap=9, coefficient=float("nan")), "coefficient is no finite number"),
         ("decide", None, "None: is no list of decisions"),
         ("decide", "stop", "is no list of decisions"),
-        ("decide", ["stop"], "stop: is none of Prune, Stop and Spawn"),
+        ("decide", ["stop"], "stop: is no decision that there is"),
         ("decide", [Prune(-1)], "the request has paths 0 to 3"),
         ("decide", [Prune(99)], "the request has paths 0 to 3"),
         ("decide", [Prune("0")], "the request has paths 0 to 3"),
@@ -388,8 +388,7 @@ def test_a_controller_is_told_how_many_seconds_are_left(stepped):
 
 def test_an_answers_key_is_computed_once(stepped, monkeypatch):
     keyed: list[str] = []
-    normalise: Callable[[str], str] = lifecycle.normalise
-    monkeypatch.setattr(lifecycle, "normalise", lambda answer: keyed.append(answer) or normalise(answer))
+    monkeypatch.setattr(AnswerClasses, "key", lambda self, answer: keyed.append(answer) or answer)
     engine = stepped(MajorityVote(8, 60))
     request = engine.submit("1+2=", SamplingParams(seed=1))
     engine.run()

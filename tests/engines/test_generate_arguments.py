@@ -24,7 +24,7 @@ def test_a_budget_is_a_coefficient_an_effort_or_all_there_is_to_say():
     assert request_budget("low") == RequestBudget(effort="low")
     whole = RequestBudget(max_tokens=9, trace="full")
     assert request_budget(whole) == whole
-    assert request_budget(whole, 3, 1.5) == RequestBudget(
+    assert request_budget(whole, max_paths=3, deadline=1.5) == RequestBudget(
         max_tokens=9, trace="full", max_paths=3, deadline=1.5
     )
 
@@ -39,6 +39,9 @@ def test_a_budget_that_is_none_of_these_is_refused(budget):
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
+        ("paths", 0),
+        ("thinking_tokens", -1),
+        ("thinking_tokens", 1.5),
         ("max_paths", 0),
         ("max_paths", 1.5),
         ("max_paths", True),
@@ -58,9 +61,9 @@ def test_a_limit_that_does_not_fit_is_refused_by_the_arguments_name(model, argum
 
 def test_what_is_said_twice_must_be_the_same(model):
     whole = RequestBudget(max_paths=4, deadline=9)
-    assert request_budget(whole, 4, 9.0) == whole
+    assert request_budget(whole, max_paths=4, deadline=9.0) == whole
     with pytest.raises(RequestError, match="max_paths: is 2 as an argument and 4 in the object given"):
-        request_budget(whole, 2)
+        request_budget(whole, max_paths=2)
     with pytest.raises(RequestError, match="deadline: is 1 as an argument"):
         request_budget(whole, deadline=1)
     with pytest.raises(RequestError, match="seed: is 2 as an argument and 1 in"):
@@ -68,9 +71,7 @@ def test_what_is_said_twice_must_be_the_same(model):
 
 
 def test_paths_and_seed_bind(model):
-    first, again = (
-        model.generate("1+2=", SamplingParams(max_tokens=30), 1.0, max_paths=3, seed=5) for _ in "ab"
-    )
+    first, again = (model.generate("1+2=", SamplingParams(max_tokens=30), 1.0, paths=3, seed=5) for _ in "ab")
     assert first.paths == again.paths
     assert len(first.paths) == 3
 

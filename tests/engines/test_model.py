@@ -48,10 +48,8 @@ def controlled(tmp_path) -> Path:
 
 def test_a_folder_loads_and_answers_text_and_messages(plain):
     with ControllableInference.from_pretrained(plain, engine=SMALL) as model:
-        text = model.generate("1+2=", seed=1, budget=RequestBudget(max_paths=3))
-        chat = model.generate(
-            [{"role": "user", "content": "1+2="}], seed=1, budget=RequestBudget(max_paths=3)
-        )
+        text = model.generate("1+2=", seed=1, budget=RequestBudget(paths=3))
+        chat = model.generate([{"role": "user", "content": "1+2="}], seed=1, budget=RequestBudget(paths=3))
         assert len(text.paths) == 3
         assert [p.text for p in text.paths] == [p.text for p in chat.paths]
         assert model.render([{"role": "user", "content": "1+2="}], thinking=False) == "1+2=</think>"

@@ -38,7 +38,7 @@ def test_it_knows_the_capital_of_france(smollm):
 
 def test_three_paths_share_one_prompt_and_vote(smollm):
     result = smollm.generate(
-        QUESTION, SamplingParams(temperature=0.3, max_tokens=16, seed=1), RequestBudget(max_paths=3)
+        QUESTION, SamplingParams(temperature=0.3, max_tokens=16, seed=1), RequestBudget(paths=3)
     )
     assert result.usage.paths_started == 3
     assert "Paris" in result.content

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from controllable_inference import ControllableInference, DomainAdapter, SamplingParams
+from controllable_inference.core.config import ControlConfig
 from controllable_inference.core.controller import BudgetRule, GatedController, confidence_rank
 from controllable_inference.core.events import Done
 from controllable_inference.engines.native.engine import EngineConfig
@@ -58,7 +59,7 @@ def asked_at_once(model: ControllableInference, sampling: list[SamplingParams]) 
 @pytest.fixture(scope="module", params=list(FAMILIES))
 def checkpoint(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
-    return save_checkpoint(folder, make_model(request.param), make_tokenizer())
+    return save_checkpoint(folder, make_model(request.param), make_tokenizer(), ControlConfig())
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from controllable_inference import PathResult, Result, Usage
+from controllable_inference.core.answer import normalise
 
 REASONS = {"kept": "eos", "pruned": "gate", "stopped": "decided", "cancelled": "cancelled"}
 
@@ -36,6 +37,7 @@ def path(
         steps=len(steps),
         step_ends=tuple(ends),
         detail=detail,
+        answer_key=None if answer is None else normalise(answer),
     )
 
 

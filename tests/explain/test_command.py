@@ -25,7 +25,7 @@ def run(*arguments):
 
 
 def test_text_is_printed(folder):
-    text = run("1+2=", "--model", folder, "--max-paths", 3, "--budget", "low", "--seed", 1)
+    text = run("1+2=", "--model", folder, "--paths", 4, "--max-paths", 3, "--budget", "low", "--seed", 1)
     assert text.startswith("1+2=\n\n")
     assert "3 paths started" in text
     assert "limited by max_paths" in text
@@ -33,7 +33,7 @@ def test_text_is_printed(folder):
 
 def test_the_suffix_says_what_is_written(folder, tmp_path):
     for suffix in ("html", "svg", "json", "txt"):
-        run("1+2=", "--model", folder, "--max-paths", 2, "--budget", 0.5, "-o", tmp_path / f"why.{suffix}")
+        run("1+2=", "--model", folder, "--paths", 2, "--budget", 0.5, "-o", tmp_path / f"why.{suffix}")
     assert (tmp_path / "why.html").read_text().startswith("<!doctype html>")
     ElementTree.parse(tmp_path / "why.svg")
     assert json.loads((tmp_path / "why.json").read_text())["usage"]["paths_started"] == 2

@@ -1,6 +1,6 @@
 """Whatever people write into a spec: refused by its field, made into children, or told as InvalidSpec.
 
-A thousand specs out of the definition's own schema go to a real API server, which keeps none of them.
+Specs out of the definition's own schema go to a real API server, which keeps none of them.
 """
 
 import json
@@ -90,13 +90,14 @@ def names_what_is_wrong(answer: dict[str, Any]) -> bool:
 
 
 @pytest.mark.timeout(1200)
-def test_a_thousand_specs_are_refused_by_field_or_built_or_told_as_invalid(
-    server: Server, record_property: Any
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_specs_of_all_kinds_are_refused_by_field_or_built_or_told_as_invalid(
+    server: Server, record_property: Any, count: int
 ) -> None:
     outcomes: Counter[str] = Counter()
 
     @settings(
-        max_examples=1000,
+        max_examples=count,
         deadline=None,
         derandomize=True,
         database=None,
@@ -119,8 +120,8 @@ def test_a_thousand_specs_are_refused_by_field_or_built_or_told_as_invalid(
     each()
     print(dict(outcomes))
     record_property("outcomes", dict(outcomes))
-    assert outcomes["refused"] >= 100
-    assert outcomes["built"] >= 100
+    assert outcomes["refused"] >= count // 10
+    assert outcomes["built"] >= count // 10
 
 
 def test_a_spec_of_200_kib_is_no_trouble(server: Server) -> None:

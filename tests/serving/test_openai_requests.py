@@ -65,7 +65,7 @@ def test_fields_that_ask_for_nothing_pass():
         ({"tools": [{"type": "function"}]}, "tools", "not supported"),
         ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
         ({"surprise": 1}, "surprise", "unknown field"),
-        ({"controllable": {"paths": 3}}, "controllable.paths", "unknown field"),
+        ({"controllable": {"lanes": 3}}, "controllable.lanes", "unknown field"),
         ({"temperature": "hot"}, "temperature", "got 'hot'"),
         ({"temperature": 2.5}, "temperature", "in [0, 2]"),
         ({"top_p": 0}, "top_p", "in (0, 1]"),

@@ -25,7 +25,7 @@ def ask(running):
         "messages": [{"role": "user", "content": MULTIPLY}],
         "reasoning_effort": "high",
         "seed": 1,
-        "controllable": {"max_paths": 8, "trace": "full"},
+        "controllable": {"paths": 8, "trace": "full"},
     }
     return running.post(question)
 
@@ -126,7 +126,7 @@ def test_a_server_that_is_killed_leaves_no_process_and_has_let_go_of_answered_st
         "messages": [{"role": "user", "content": "2 + 2 ="}],
         "max_tokens": 24,
         "stream": True,
-        "controllable": {"max_paths": 2},
+        "controllable": {"paths": 2},
     }
     with ThreadPoolExecutor(4) as clients:
         for answer in clients.map(running.post, [document] * 40):

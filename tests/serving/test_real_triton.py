@@ -54,7 +54,7 @@ def time_out(server, **options):
 def test_the_openai_client_gets_an_answer_with_its_account(client):
     answer = client.chat.completions.create(
         model="tiny", messages=QUESTION, max_completion_tokens=12, seed=1, reasoning_effort="medium",
-        extra_body={"controllable": {"max_paths": 3, "trace": "summary"}},
+        extra_body={"controllable": {"paths": 3, "trace": "summary"}},
     )  # fmt: skip
     choice = answer.choices[0]
     assert choice.finish_reason in ("stop", "length")
@@ -131,7 +131,7 @@ def test_only_its_own_adapters_special_tokens_are_one_token(client):
 
 def test_ask_shows_an_answer_and_its_account(server):
     command = [sys.executable, "-m", "controllable_inference.cli", "ask", "2 + 2 =", "--url", server.url]
-    done = subprocess.run([*command, "--max-paths", "2", "--deadline", "0.5"], capture_output=True, text=True)
+    done = subprocess.run([*command, "--paths", "2", "--deadline", "0.5"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "2 started" in done.stdout
     for row in ("coefficient", "paths", "tokens", "time"):
@@ -147,7 +147,7 @@ def test_completions_are_served(client):
 
 
 def test_a_full_trace_tells_every_paths_life(server):
-    document = body(controllable={"trace": "full", "max_paths": 2}, seed=3)
+    document = body(controllable={"trace": "full", "paths": 2}, seed=3)
     events = server.post(document).json()["controllable"]["trace"]
     kinds = [event["type"] for event in events]
     assert kinds.count("path_started") == 2

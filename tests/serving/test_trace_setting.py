@@ -18,10 +18,10 @@ def paths_told_of(model, budget):
     return [event.path for event in events if event.type == "path_started"]
 
 
-@pytest.mark.parametrize("budget", [None, RequestBudget(max_paths=2)])
+@pytest.mark.parametrize("budget", [None, RequestBudget(paths=2)])
 def test_a_request_that_says_nothing_of_a_trace_gets_the_models(silent, budget):
     assert paths_told_of(silent, budget) == []
 
 
 def test_a_request_that_says_something_is_heard(silent):
-    assert paths_told_of(silent, RequestBudget(max_paths=2, trace="summary")) == [0, 1]
+    assert paths_told_of(silent, RequestBudget(paths=2, trace="summary")) == [0, 1]

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from controllable_inference.core.request import SamplingParams
 from controllable_inference.errors import RequestError
 from controllable_inference.serving import triton_request
 from controllable_inference.serving.triton_request import parse_triton_request
@@ -22,7 +23,7 @@ def test_a_raw_prompt_alone_is_a_request_with_the_engines_defaults():
     assert not request.stream
     assert request.heartbeat is None
     assert not request.probe
-    assert request.sampling.temperature == 1.0
+    assert request.sampling == SamplingParams()
     assert request.budget.trace == "summary"
 
 

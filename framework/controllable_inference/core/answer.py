@@ -8,6 +8,7 @@ from fractions import Fraction
 _BOXED = "\\boxed{"
 _NUMBER = re.compile(r"[-+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d{1,3})?(\s*/\s*[-+]?\d+)?")
 LONGEST_NUMBER = 100  # characters; what is longer is compared as text, as its value could cost seconds
+_CUE = re.compile(r"(?:final answer|answer is|answer:)\W{0,4}(?:is\b)?[ :*]*(\S[^\n]*)", re.IGNORECASE)
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
@@ -23,33 +24,36 @@ def content(text: str, think_end: str | None) -> str | None:
     return rest.strip() if found else None
 
 
-def extract_answer(text: str, think_end: str | None) -> str | None:
-    """The answer of a path: the inside of the last \\boxed{...} after its thinking, else all that follows it.
+def final_answer(said: str) -> str | None:
+    """The answer in what a model says to its reader; None if that is nothing.
 
-    None where there is nothing to vote on: the path never stopped thinking, or said nothing afterwards.
+    That is the inside of the last \\boxed{...} that is closed, else what stands behind the last "the answer
+    is" or the like on its line, else everything.
     """
-    said = content(text, think_end)
-    if not said:
-        return None
     boxed = _last_boxed(said)
-    return (boxed if boxed is not None else said).strip() or None
+    if boxed is None:
+        cued = _CUE.findall(said)
+        boxed = cued[-1].strip(" *").removesuffix(".") if cued else None
+    return (boxed or said).strip() or None
 
 
 def _last_boxed(text: str) -> str | None:
-    start = text.rfind(_BOXED)
-    if start < 0:
-        return None
-    depth, begin = 1, start + len(_BOXED)
-    for at in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return text[begin:at]
+    end = len(text)
+    while (start := text.rfind(_BOXED, 0, end)) >= 0:
+        depth, begin, escaped = 1, start + len(_BOXED), False
+        for at in range(begin, len(text)):
+            if not escaped:
+                depth += {"{": 1, "}": -1}.get(text[at], 0)
+            if depth == 0:
+                return text[begin:at]
+            escaped = text[at] == "\\" and not escaped
+        end = start
     return None
 
 
 def normalise(answer: str) -> str:
     """A key under which equal answers meet: numbers by exact value, everything else by folded words."""
-    plain = answer.strip().strip("$").strip().rstrip(".").strip()
+    plain = answer.strip().strip("$").strip().rstrip(".").strip().replace("{,}", ",")
     value = _exact_number(plain) if len(plain) <= LONGEST_NUMBER else None
     if value is not None:
         return str(value)

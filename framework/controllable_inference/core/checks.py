@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from controllable_inference.core.controller import Controller
-from controllable_inference.core.views import Answer, Decision, Plan, Prune, Spawn, Stop
+from controllable_inference.core.views import Answer, Close, Decision, Inject, Plan, Probe, Prune, Spawn, Stop
 from controllable_inference.errors import ControllerError
 
 ROUNDING = 1e-6
@@ -50,8 +50,9 @@ def check_plan(controller: Controller, plan: Any) -> Plan:
     if not isinstance(plan, Plan):
         _refuse(controller, "plan", plan, "is no Plan")
     counts = {"paths": plan.paths, "token_cap": plan.token_cap}
-    if plan.max_paths is not None:
-        counts["max_paths"] = plan.max_paths
+    for name in ("max_paths", "thinking_cap"):
+        if (count := getattr(plan, name)) is not None:
+            counts[name] = count
     for name, count in counts.items():
         if not _is_count(count):
             _refuse(controller, "plan", plan, f"{name} is no whole number of at least 1")
@@ -76,9 +77,11 @@ def check_decisions(controller: Controller, decisions: Any, plan: Plan, paths: i
         _refuse(controller, "decide", decisions, "is no list of decisions")
     for decision in decisions:
         match decision:
-            case Prune(path):
+            case Prune(path) | Close(path) | Inject(path) | Probe(path):
                 if not _is_index(path, paths):
                     _refuse(controller, "decide", decision, f"the request has paths 0 to {paths - 1}")
+                if isinstance(decision, Inject) and not (isinstance(decision.text, str) and decision.text):
+                    _refuse(controller, "decide", decision, "text is no text, or empty")
             case Spawn(count):
                 if not _is_count(count):
                     _refuse(controller, "decide", decision, "paths is no whole number of at least 1")
@@ -87,8 +90,8 @@ def check_decisions(controller: Controller, decisions: Any, plan: Plan, paths: i
             case Stop():
                 pass
             case _:
-                _refuse(controller, "decide", decision, "is none of Prune, Stop and Spawn")
-        if isinstance(decision, Prune | Stop) and not isinstance(decision.reason, str):
+                _refuse(controller, "decide", decision, "is no decision that there is")
+        if isinstance(decision, Prune | Stop | Close) and not isinstance(decision.reason, str):
             _refuse(controller, "decide", decision, "reason is no text")
         if decision == Stop("cancelled"):
             _refuse(controller, "decide", decision, "only a client cancels")

@@ -79,6 +79,19 @@ class BudgetConfig(_Strict):
     min_token_share: float = Field(default=0.5, ge=0, le=1)
 
 
+class ClosingConfig(_Strict):
+    """How a thinking segment is ended by force.
+
+    text: written behind the thinking so far; None for the end of thinking between line breaks. cue: written
+    behind that for a trial answer, to have it at once. answer_share: of each path's token cap, what is kept
+    for its answer.
+    """
+
+    text: Marker | None = None
+    cue: str = ""
+    answer_share: float = Field(default=0.125, ge=0, le=0.5)
+
+
 class PolicyConfig(_Strict):
     """state and actions name the net's inputs and outputs, in their order (`policy.STATE`, `policy.ACTIONS`).
 
@@ -101,6 +114,7 @@ class ControlConfig(_Strict):
 
     think_end: ends the thinking segment; null for a model that does not think aloud, whose steps are those of
     its whole text. fast_prefix: closes that segment at once; "" where the chat template does so itself.
+    equality: when two answers are the same, by a name that `core.equality` knows.
     digests: sha256 of the weights' files by name; one that is another is not loaded.
     """
 
@@ -108,6 +122,8 @@ class ControlConfig(_Strict):
     step_delimiters: list[Marker] = Field(default_factory=lambda: ["\n"], min_length=1)
     think_end: Marker | None = "</think>"
     fast_prefix: str = ""
+    closing: ClosingConfig = ClosingConfig()
+    equality: Marker = "number"
     features: FeatureConfig = FeatureConfig()
     gate: GateConfig | None = None
     budget: BudgetConfig | None = None
@@ -151,12 +167,14 @@ class PathPruning(_Settings):
 
 
 class ComputeBudget(_Settings):
-    """max_tokens: most tokens of one path at coefficient 1."""
+    """max_tokens: most tokens of one path at coefficient 1; None for what the model was trained for, or for
+    all that its context holds where it was trained for nothing.
+    """
 
     enabled: bool = True
     min_coefficient: float = Field(default=0.0, ge=0, le=2)
     max_coefficient: float = Field(default=2.0, ge=0, le=2)
-    max_tokens: int = Field(default=1024, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> ComputeBudget:

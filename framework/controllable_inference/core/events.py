@@ -1,8 +1,8 @@
 """What happens to a request, as it happens. Events are values; `to_json` is how they travel.
 
-Order: PathStarted for each path; then any of PathGated, PathPruned, PathStopped, PathFinished, Leading,
-Delta; then Vote, the answer's Delta, and Done. Exactly one of Done and Failed ends every request, and
-nothing follows it.
+Order: PathStarted for each path; then any of PathGated, PathClosed, PathPruned, PathStopped, PathFinished,
+Leading, Delta; then Vote, the answer's Delta, and Done. Exactly one of Done and Failed ends every request,
+and nothing follows it.
 """
 
 from __future__ import annotations
@@ -52,6 +52,16 @@ class PathStopped(Event):
     """A path was ended with its request: vote settled, deadline passed, or cancelled."""
 
     type: ClassVar[str] = "path_stopped"
+    path: int
+    reason: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class PathClosed(Event):
+    """A path's thinking was ended by force after `tokens` tokens; it writes its answer next."""
+
+    type: ClassVar[str] = "path_closed"
     path: int
     reason: str
     tokens: int

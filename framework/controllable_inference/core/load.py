@@ -16,6 +16,7 @@ from controllable_inference.core.calibration import Calibration, Promise
 from controllable_inference.core.config import (
     CONTROL_FILE,
     BudgetConfig,
+    ClosingConfig,
     ControlConfig,
     ControlSettings,
     GateConfig,
@@ -44,7 +45,11 @@ def load_controller(
     if config:
         check_digests(folder, config.digests)
     if gate is None and settings.path_pruning.enabled:
-        log.warning("%s has no gate in %s: paths are pruned by confidence rank", folder, CONTROL_FILE)
+        log.warning(
+            "%s has no gate in %s: of several paths, those are pruned that the model is least sure of",
+            folder,
+            CONTROL_FILE,
+        )
     predictor = None
     if budget is not None and settings.compute_budget.enabled:
         predictor = _load_budget(folder, budget, hidden_size)
@@ -54,7 +59,7 @@ def load_controller(
         if policy:
             threshold = max(threshold, policy.threshold)
     return GatedController(
-        budget_rule(budget, settings, thinks),
+        budget_rule(config, settings, thinks),
         _load_gate(folder, config, gate, hidden_size) if config and gate else confidence_rank,
         threshold=threshold if settings.path_pruning.enabled else None,
         min_keep=gate.min_keep if gate else 2,
@@ -82,19 +87,25 @@ def weights_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def budget_rule(budget: BudgetConfig | None, settings: ControlSettings, thinks: bool) -> BudgetRule:
-    """What the model was trained for, within what the operator allows."""
+def budget_rule(config: ControlConfig | None, settings: ControlSettings, thinks: bool) -> BudgetRule:
+    """What the model was trained for, within what the operator allows.
+
+    A model that nothing is known of starts one path, for as long as its context allows.
+    """
     allowed = settings.compute_budget
-    trained = budget or BudgetConfig(input_dim=1, base_tokens=allowed.max_tokens)
+    trained = config.budget if config else None
+    rest = trained or BudgetConfig(input_dim=1)
+    caps = [trained.base_tokens if trained else None, allowed.max_tokens]
     return BudgetRule(
-        base_paths=trained.base_paths,
-        base_tokens=min(trained.base_tokens, allowed.max_tokens),
+        base_paths=trained.base_paths if trained else 1,
+        base_tokens=min((cap for cap in caps if cap is not None), default=None),
         max_paths=settings.path_pruning.max_paths,
         min_coefficient=allowed.min_coefficient,
         max_coefficient=allowed.max_coefficient,
-        fast_threshold=trained.fast_threshold,
-        min_token_share=trained.min_token_share,
+        fast_threshold=rest.fast_threshold,
+        min_token_share=rest.min_token_share,
         can_be_fast=thinks,
+        answer_share=(config.closing if config else ClosingConfig()).answer_share,
     )
 
 

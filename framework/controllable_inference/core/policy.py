@@ -122,6 +122,7 @@ class Outlay:
             coefficient=plan.coefficient,
             limited_by=most.limited_by,
             max_paths=at_once,
+            thinking_cap=most.thinking_cap,
             total=most.paths,
             deadline=prompt.budget.deadline,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from controllable_inference.errors import RequestError
@@ -19,6 +19,9 @@ EFFORT_COEFFICIENTS: dict[str, float] = {"none": 0.0, "minimal": 0.25, "low": 0.
 """Budget coefficient of each effort; `none` means fast mode: one path, no thinking segment."""
 
 REASONS = {
+    "closed": "a controller's word",
+    "consensus": "its trial answers agree",
+    "gave_up": "its trial answers never agree",
     "eos": "end of text",
     "stop": "stop string",
     "length": "token cap",
@@ -62,23 +65,30 @@ class SamplingParams:
     """How tokens are drawn.
 
     `temperature` 0 is greedy (and then one path, for all paths would be equal). `top_k` 0 and `top_p` 1
-    filter nothing. `max_tokens` caps each path. Without `seed` every request draws a fresh one.
+    filter nothing. What of the three is None is as the model's generation_config.json has it; where that says
+    nothing, temperature is 1 and nothing is filtered. `max_tokens` caps each path. Without `seed` every
+    request draws a fresh one.
 
     Raises RequestError with the field's name when a value is out of range.
     """
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
     max_tokens: int | None = None
     seed: int | None = None
     stop: Sequence[str] | str = ()
 
     def __post_init__(self) -> None:
         at = "sampling_parameters."
-        _require(at + "temperature", self.temperature, "a number in [0, 2]", lambda v: 0 <= v <= 2)
-        _require(at + "top_p", self.top_p, "a number in (0, 1]", lambda v: 0 < v <= 1)
-        _require(at + "top_k", self.top_k, "a whole number, 0 for no limit", lambda v: _whole(v) and v >= 0)
+        rules: dict[str, tuple[str, Callable[[Any], bool]]] = {
+            "temperature": ("a number in [0, 2]", lambda v: 0 <= v <= 2),
+            "top_p": ("a number in (0, 1]", lambda v: 0 < v <= 1),
+            "top_k": ("a whole number, 0 for no limit", lambda v: _whole(v) and v >= 0),
+        }
+        for name, (rule, holds) in rules.items():
+            if getattr(self, name) is not None:
+                _require(at + name, getattr(self, name), rule, holds)
         if self.max_tokens is not None:
             _require(
                 at + "max_tokens",
@@ -96,14 +106,22 @@ class SamplingParams:
             limit = f"must have at most {MOST_STOP_CHARACTERS} characters in all"
             raise RequestError(at + "stop", f"{limit}, got {length}")
 
+    def over(self, defaults: SamplingParams) -> SamplingParams:
+        """The same with what is None taken from `defaults`, of temperature, top_p and top_k."""
+        names = ("temperature", "top_p", "top_k")
+        return replace(self, **{n: getattr(defaults, n) for n in names if getattr(self, n) is None})
+
 
 @dataclass(frozen=True)
 class RequestBudget:
     """How much compute one request may take. Every field is a limit; where several speak, the tightest wins.
 
     coefficient: in [0, 2]; takes the place of the model's own prediction, as does `effort`.
-    max_paths: most parallel paths. max_tokens: most tokens of one path.
-    deadline: seconds from submission; when it passes, the paths finished by then are voted on at once.
+    paths: how many are started, within what the operator allows; takes the place of what the coefficient
+    buys. max_paths: most parallel paths. max_tokens: most tokens of one path, its answer included.
+    thinking_tokens: most tokens that one path may think; then it has to answer. 0: no thinking at all.
+    deadline: seconds from submission; when it passes, the paths finished by then are voted on at once. If
+    none has an answer, the best of them is made to answer, which takes a little longer.
     trace: what is told about the paths: nothing, how each fares, or all their text too. None: as the model is
     set up to (`control.trace` of engine.json; without a word there, a summary).
     """
@@ -114,15 +132,20 @@ class RequestBudget:
     effort: Effort | None = None
     deadline: float | None = None
     trace: Trace | None = None
+    thinking_tokens: int | None = None
+    paths: int | None = None
 
     def __post_init__(self) -> None:
         at = "control."
         if self.coefficient is not None:
             _require(at + "coefficient", self.coefficient, "a number in [0, 2]", lambda v: 0 <= v <= 2)
-        for name in ("max_paths", "max_tokens"):
+        for name in ("paths", "max_paths", "max_tokens"):
             value = getattr(self, name)
             if value is not None:
                 _require(at + name, value, "a whole number of at least 1", _count)
+        if self.thinking_tokens is not None:
+            rule = "a whole number, 0 for no thinking"
+            _require(at + "thinking_tokens", self.thinking_tokens, rule, lambda v: _whole(v) and v >= 0)
         if self.effort is not None and self.effort not in EFFORT_COEFFICIENTS:
             raise RequestError(
                 at + "effort", f"must be one of {', '.join(EFFORT_COEFFICIENTS)}, got {self.effort!r}"
@@ -143,6 +166,8 @@ class PathResult:
     detail: the figures behind that word, where the controller told them. `why` is both in words.
     steps: step boundaries it passed while thinking; step_ends: where in `text` each ended.
     score, scores: the controller's, at the latest boundary and at each; None and () if it gave none.
+    answer_key: the same for answers that are equal; None for one that can't be compared.
+    closed: why its thinking was ended by force (length: its cap), "" if it ended by itself, or not at all.
     """
 
     index: int
@@ -156,6 +181,8 @@ class PathResult:
     steps: int = 0
     step_ends: tuple[int, ...] = ()
     detail: str = ""
+    closed: str = ""
+    answer_key: str | None = None
 
     @property
     def step_texts(self) -> tuple[str, ...]:
@@ -175,12 +202,18 @@ class PathResult:
         if not detail and self.fate == "pruned" and self.score is not None:
             detail = f"score {self.score:.2f}"
         after = f" after step {self.steps}" if self.fate == "pruned" and self.steps else ""
-        return (f"{words}: {detail}" if detail else words) + after
+        closed = REASONS.get(self.closed, self.closed.replace("_", " "))
+        by_force = f"; its thinking was ended by force: {closed}" if closed else ""
+        return (f"{words}: {detail}" if detail else words) + after + by_force
 
 
 @dataclass(frozen=True)
 class Usage:
     """What one request took. Tokens are counted, seconds are wall-clock from submission.
+
+    completion_tokens: of all paths, with what was written into them. reasoning_tokens: those of them within
+    thinking segments. paths_closed: paths whose thinking was ended by force. probe_tokens: those drawn for
+    trial answers.
 
     tokens_saved is an estimate: for each path ended early, max(0, mean length of this request's naturally
     finished paths (the token cap if there is none) - tokens it had used).
@@ -193,6 +226,8 @@ class Usage:
     paths_pruned: int = 0
     paths_stopped: int = 0
     paths_finished: int = 0
+    paths_closed: int = 0
+    probe_tokens: int = 0
     tokens_saved: int = 0
     coefficient: float = 1.0
     limited_by: str = "model"

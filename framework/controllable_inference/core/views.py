@@ -19,7 +19,8 @@ class PromptView:
 
     hidden (tokens, hidden size): final hidden states of the prompt, only for a controller that asked for
     them. room: tokens that still fit behind the prompt, in the model's context and in the KV cache.
-    budget_scale: of the domain adapter that the request names; multiplies its coefficient.
+    budget_scale: of the domain adapter that the request names; multiplies its coefficient. closing: tokens
+    that it takes to end a thinking segment by force; None where that can't be done.
     """
 
     tokens: int
@@ -28,6 +29,7 @@ class PromptView:
     sampling: SamplingParams
     budget: RequestBudget
     budget_scale: float = 1.0
+    closing: int | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Plan:
     """What a request gets: `paths` at once, `token_cap` tokens for each, thinking (slow) or not (fast).
 
     max_paths: most paths that may ever run at once, for controllers that spawn; a plan without one starts its
-    `paths`, and no more.
+    `paths`, and no more. thinking_cap: tokens after which a path that still thinks is closed, so that it can
+    answer with what is left of its token cap; None closes nothing.
     """
 
     paths: int
@@ -44,6 +47,7 @@ class Plan:
     coefficient: float = 1.0
     limited_by: str = "model"
     max_paths: int | None = None
+    thinking_cap: int | None = None
 
     @property
     def most_paths(self) -> int:
@@ -56,11 +60,25 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What a path would have answered after `tokens` tokens, had its thinking ended there.
+
+    answer, key: as a path has them; None where it came to no answer.
+    """
+
+    tokens: int
+    answer: str | None
+    key: str | None
+
+
+@dataclass(frozen=True)
 class PathView:
-    """One path. state: running, or its fate. key: `normalise(answer)`, by which equal answers meet.
+    """One path. state: running, or its fate. key: by which equal answers meet, None for one that can't be
+    compared.
 
     score, scores: at the latest boundary, and at each so far. statistics: `features.STATISTICS` at the latest
     boundary, in that order. Without a boundary so far, or for a controller that needs no features: None, ().
+    trials: those that were asked for by `Probe` and have ended, in their order.
     """
 
     index: int
@@ -74,6 +92,7 @@ class PathView:
     reason: str = ""
     scores: tuple[float, ...] = ()
     statistics: tuple[float, ...] | None = None
+    trials: tuple[Trial, ...] = ()
 
     def statistic(self, name: str) -> float | None:
         """One of `statistics`; None where there are none. Raises ValueError for a name that none has."""
@@ -110,7 +129,10 @@ class Prune:
 
 @dataclass(frozen=True)
 class Stop:
-    """End the request now: what still runs is stopped, what has finished is voted on. detail: for people."""
+    """End the request now: what still runs is stopped, what has finished is voted on. detail: for people.
+
+    Where no path has an answer yet, one that thinks is closed, and the request ends with its answer.
+    """
 
     reason: str = "decided"
     detail: str = field(default="", compare=False)
@@ -123,7 +145,41 @@ class Spawn:
     paths: int = 1
 
 
-Decision = Prune | Stop | Spawn
+@dataclass(frozen=True)
+class Close:
+    """End the thinking of one running path by force: it writes its answer next, and votes with it.
+
+    Nothing happens to a path that no longer thinks. detail: for people.
+    """
+
+    path: int
+    reason: str = "closed"
+    detail: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Inject:
+    """Write `text` into one running path as if the model had written it; it goes on from there.
+
+    Text that would not leave the path room to answer is not written.
+    """
+
+    path: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Have one running path try an answer, beside its thinking, which goes on: a trial.
+
+    The controller is asked again when the trial has ended. There is none where the path does not think, tries
+    an answer already, or has not ended a step just now, nor where no row or memory is free for it.
+    """
+
+    path: int
+
+
+Decision = Prune | Stop | Spawn | Close | Inject | Probe
 
 
 @dataclass(frozen=True)

@@ -35,14 +35,21 @@ def vote(paths: Sequence[PathView], weight: Weight) -> Answer:
     """The answer with the most weight; among its paths, the one with the best score is shown.
 
     Ties, as where no two answers can be compared, go to the best score, then to the lowest-numbered path.
+    Answers that can't be compared have no votes: the path with the best score wins, without confidence.
     Where no path has an answer there is no winner.
     """
     totals = tally(paths, weight)
     if not totals:
-        return Answer(None, 0.0, {})
+        return _best(paths)
     voters = [p for p in paths if p.state == "kept" and p.key is not None]
     winner = max(voters, key=lambda p: (totals[p.key or ""], p.score or 0.0, -p.index))
     best = winner.key or ""
     total = sum(totals.values())
     shown = {next(p.answer or "" for p in paths if p.key == key): value for key, value in totals.items()}
     return Answer(winner.index, totals[best] / total if total > 0 else 1 / len(totals), shown)
+
+
+def _best(paths: Sequence[PathView]) -> Answer:
+    answered = [p for p in paths if p.state == "kept" and p.answer is not None]
+    best = max(answered, key=lambda p: (p.score or 0.0, -p.index), default=None)
+    return Answer(None if best is None else best.index, 0.0, {})

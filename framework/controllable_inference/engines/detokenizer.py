@@ -1,4 +1,4 @@
-"""From tokens back to text, whole or as it grows."""
+"""From tokens back to text, whole or as it grows; and from a piece of text to tokens."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ class Detokenizer:
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._decoder.decode(list(tokens), skip_special_tokens=False)
+
+    def encode(self, text: str) -> list[int]:
+        """The other way round, for text that stands within another: no token marks its beginning."""
+        encoded = self._decoder.encode(text, add_special_tokens=False)
+        return list(getattr(encoded, "ids", encoded))
 
     def token_text(self, token: int) -> str:
         return self.decode([token])

@@ -33,6 +33,10 @@ METRICS: dict[str, Metric] = {
     "controllable_requests_total": Metric(
         "counter", "Requests by outcome: completed, cancelled, failed, rejected, timeout.", ("outcome",)
     ),
+    "controllable_paths_closed_total": Metric("counter", "Paths whose thinking was ended by force."),
+    "controllable_answers_not_compared_total": Metric(
+        "counter", "Answers that were compared as plain text, for their equality raised or took too long."
+    ),
     "controllable_requests_waiting": Metric("gauge", "Requests in the queue."),
     "controllable_requests_running": Metric("gauge", "Requests being computed."),
     "controllable_request_duration_seconds": Metric(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controllable_inference.core.answer import content, extract_answer
+from controllable_inference.core.answer import content
 from controllable_inference.core.request import FinishReason, PathResult, Result, Usage
 from controllable_inference.core.views import Answer
 from controllable_inference.engines.path import Path, PathGroup
@@ -29,7 +29,7 @@ def result_of(group: PathGroup, answer: Answer, reason: str, think_end: str | No
         said = shown.text.strip() if shown and shown is winner else ""
     finish: FinishReason = "stop" if winner else "length"
     return Result(
-        answer=(winner.answer or "") if winner else extract_answer(said, None) or "",
+        answer=(winner.answer or "") if winner else (group.answers.extract(said) if said else None) or "",
         text=shown.text if shown else "",
         confidence=answer.confidence,
         content=said,
@@ -47,6 +47,8 @@ def result_of(group: PathGroup, answer: Answer, reason: str, think_end: str | No
                 p.steps,
                 p.step_ends,
                 p.detail,
+                p.closed,
+                p.answer_key,
             )
             for p in group.paths
         ],
@@ -68,12 +70,14 @@ def usage_of(group: PathGroup, confidence: float, reason: str, now: float) -> Us
     plan = group.plan
     return Usage(
         prompt_tokens=len(group.prompt),
-        completion_tokens=sum(len(p.tokens) for p in group.paths),
+        completion_tokens=sum(len(p.tokens) for p in group.paths) + group.trial_tokens,
         reasoning_tokens=sum(p.reasoning_tokens for p in group.paths),
         paths_started=len(fates),
         paths_pruned=fates.count("pruned"),
         paths_stopped=fates.count("stopped"),
         paths_finished=fates.count("kept"),
+        probe_tokens=group.trial_tokens,
+        paths_closed=sum(bool(p.closed) for p in group.paths),
         tokens_saved=tokens_saved(group) if plan else 0,
         coefficient=plan.coefficient if plan else 0.0,
         limited_by="deadline" if reason == "deadline" else plan.limited_by if plan else "model",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from controllable_inference.errors import RequestError
 from controllable_inference.explain.explanation import Explanation, explain
@@ -13,16 +15,16 @@ def explain_question(
     model: Path,
     question: str,
     budget: str | None,
-    max_paths: int | None,
-    deadline: float | None,
+    limits: Mapping[str, Any],
     seed: int | None,
 ) -> Explanation:
-    """budget: a coefficient or an effort. Raises what loading and asking raise."""
+    """budget: a coefficient or an effort. limits: further fields of a RequestBudget.
+
+    Raises what loading and asking raise.
+    """
     from controllable_inference.model import ControllableInference, request_budget
 
-    asked = request_budget(
-        _number_or_word(budget), max_paths, deadline
-    )  # before a model is loaded for nothing
+    asked = request_budget(_number_or_word(budget), **limits)  # before a model is loaded for nothing
     with ControllableInference.from_pretrained(model) as loaded:
         result = loaded.generate([{"role": "user", "content": question}], budget=asked, seed=seed)
     return explain(result, question)

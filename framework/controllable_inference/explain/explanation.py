@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controllable_inference.core.answer import normalise
 from controllable_inference.core.request import Fate, FinishReason, Messages, PathResult, Result, Usage
 from controllable_inference.explain.plain import plain
 
@@ -91,10 +90,9 @@ def explain(result: Result, question: str | Messages | None = None) -> Explanati
     """What led to `result`. question: what was asked, to be shown on top; of messages, the last one."""
     decided = result.finish_reason == "stop"
     voters = [p for p in result.paths if p.fate == "kept" and p.answer is not None]
-    keys = {p.index: normalise(p.answer or "") for p in voters}
-    winner = normalise(result.answer)
+    keys = {p.index: p.answer_key or f"path {p.index}" for p in voters}
     shown = next((p.index for p in voters if decided and p.text == result.text), None)
-    total = sum(result.votes.values())
+    winner = None if shown is None else keys[shown]
     return Explanation(
         question=plain(_asked(question)),
         answer=plain(result.answer),
@@ -104,7 +102,7 @@ def explain(result: Result, question: str | Messages | None = None) -> Explanati
             _path(p, wins=decided and keys.get(p.index) == winner, shown=p.index == shown)
             for p in result.paths
         ),
-        votes=_ballots(result.votes, keys, winner, total),
+        votes=_ballots(result.votes, voters, keys, winner),
         usage=result.usage,
     )
 
@@ -129,16 +127,18 @@ def _path(path: PathResult, wins: bool, shown: bool) -> ExplainedPath:
 
 
 def _ballots(
-    votes: Mapping[str, float], keys: Mapping[int, str], winner: str, total: float
+    votes: Mapping[str, float], voters: Sequence[PathResult], keys: Mapping[int, str], winner: str | None
 ) -> tuple[Ballot, ...]:
     """The answers with the heaviest first, the winner before its equals."""
+    key_of = {p.answer: keys[p.index] for p in voters}
+    total = sum(votes.values())
     ballots = [
         Ballot(
             plain(answer),
             weight,
             weight / total if total > 0 else 1 / len(votes),
-            tuple(index for index, key in keys.items() if key == normalise(answer)),
-            normalise(answer) == winner,
+            tuple(index for index, key in keys.items() if key == key_of.get(answer)),
+            winner is not None and key_of.get(answer) == winner,
         )
         for answer, weight in votes.items()
     ]

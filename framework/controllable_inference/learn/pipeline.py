@@ -16,7 +16,7 @@ from typing import Any
 
 from controllable_inference.core.baselines import SingleSample
 from controllable_inference.core.budget import BudgetPredictor
-from controllable_inference.core.config import CONTROL_FILE, ControlConfig, FeatureConfig
+from controllable_inference.core.config import CONTROL_FILE, ClosingConfig, ControlConfig, FeatureConfig
 from controllable_inference.core.features import GATE_FEATURES, select
 from controllable_inference.core.gate import PathGate
 from controllable_inference.core.load import check_digests, load_policy, weights_digest
@@ -217,7 +217,12 @@ def _first_config(model: Any, tokenizer: Any) -> ControlConfig:
         return ControlConfig(think_end=None)
     prompts = PromptRenderer(tokenizer, THINK_END, None)
     slow, fast = (prompts.render([{"role": "user", "content": "?"}], thinks) for thinks in (True, False))
-    return ControlConfig(fast_prefix=fast.removeprefix(slow) if fast.startswith(slow) else "")
+    closing = ClosingConfig()
+    if fast != slow and THINK_END in fast:  # as the template itself closes a thinking segment
+        before, _, behind = fast.rpartition(THINK_END)
+        closing = ClosingConfig(text=("\n" if before.endswith("\n\n") else "") + THINK_END + behind)
+    fast_prefix = fast.removeprefix(slow) if fast.startswith(slow) else ""
+    return ControlConfig(fast_prefix=fast_prefix, closing=closing)
 
 
 def check_there_is_something_to_learn(

@@ -23,8 +23,11 @@ from controllable_inference.core.controller import Controller
 from controllable_inference.core.features import STATISTICS
 from controllable_inference.core.request import RequestBudget, SamplingParams
 from controllable_inference.core.views import (
+    Close,
     Decision,
+    Inject,
     PathView,
+    Probe,
     PromptView,
     Prune,
     RequestView,
@@ -252,6 +255,8 @@ class _Replay:
                 self.spawning = 0
             case Spawn(count):
                 self.spawning += count
+            case Close() | Inject() | Probe():
+                raise ValueError(f"what follows {decision} was not recorded, so it can't be replayed")
 
     def end(self, paths: Sequence[_Path], state: str, reason: str) -> None:
         for path in paths:

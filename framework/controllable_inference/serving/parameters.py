@@ -1,6 +1,6 @@
 """What a client may say about one request, decoded from JSON. Shared by Triton's model and the frontend.
 
-Ranges are the engine's own (engine/request.py); here JSON becomes those types, and every fault a
+Ranges are the engine's own (core/request.py); here JSON becomes those types, and every fault a
 RequestError that names the field the way the client wrote it.
 """
 
@@ -71,7 +71,7 @@ def sampling_params(document: Any, field: str = "sampling_parameters") -> Sampli
 
 
 def request_budget(document: Any, most_trace: Trace, field: str = "control") -> RequestBudget:
-    """Decode {coefficient, max_paths, max_tokens, effort, deadline, trace}, the last within `most_trace`."""
+    """Decode the fields of RequestBudget, all optional; `trace` within `most_trace`."""
     given = _known_fields(RequestBudget, document, field)
     effort = given.get("effort", "")
     if not isinstance(effort, str):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from controllable_inference.core.request import SamplingParams
 from controllable_inference.engines.native.attention import Chunk, PagedBatch
 from controllable_inference.engines.native.kv_cache import KVCache
 from controllable_inference.engines.native.sampler import SamplingBatch
@@ -104,14 +105,18 @@ def _padded(tables: Sequence[list[int]]) -> np.ndarray:
     )
 
 
+GREEDY = SamplingParams(temperature=0.0)
+"""How trials are drawn: what a path would answer, not what it might."""
+
+
 def sampling_batch(paths: Sequence[Path]) -> SamplingBatch:
     """One row a path. Its counter is the number of tokens it has."""
-    params = [p.group.sampling for p in paths]
+    params = [p.group.sampling if p.trial_of is None else GREEDY for p in paths]
     return SamplingBatch(
         # Whoever asks for less than the numbers below can't tell the difference, and float32 and int64 can.
         np.array([s.temperature and max(s.temperature, 1e-3) for s in params], dtype=np.float32),
-        np.array([max(s.top_p, 1e-6) for s in params], dtype=np.float32),
-        np.array([min(s.top_k, 2**31) for s in params], dtype=np.int64),
+        np.array([max(s.top_p or 1.0, 1e-6) for s in params], dtype=np.float32),
+        np.array([min(s.top_k or 0, 2**31) for s in params], dtype=np.int64),
         np.array([p.key for p in paths], dtype=np.uint64),
         np.array([len(p.tokens) for p in paths], dtype=np.uint64),
     )

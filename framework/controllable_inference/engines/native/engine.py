@@ -17,6 +17,7 @@ import torch
 
 from controllable_inference.core.checks import check_controller
 from controllable_inference.core.controller import Controller
+from controllable_inference.core.equality import AnswerClasses
 from controllable_inference.core.events import Done, Event, Failed
 from controllable_inference.core.request import Messages, RequestBudget, SamplingParams
 from controllable_inference.engines.adapters.attached import Adapters
@@ -118,6 +119,7 @@ class Engine:
         self.adapters = Adapters()
         self.metrics = Metrics(observer)
         self.ranks = ranks
+        self.sampling = _sampling_of(model)
         self.context = int(getattr(model.config, "max_position_embeddings", 0) or 2**20)
         blocks = config.kv_blocks or _default_blocks(model, config, self.context, ranks)
         shares = ranks.count if ranks else 1
@@ -173,9 +175,12 @@ class Engine:
         place. adapter: domain of an adapter that was added. counted: whether metrics tell of it; a probe is
         nobody's request. Raises RequestError, ControllerError, QueueFull, EngineDead, EngineClosed.
         """
-        sampling, budget = sampling or SamplingParams(), budget or RequestBudget()
+        sampling, budget = (sampling or SamplingParams()).over(self.sampling), budget or RequestBudget()
         controller = controller or self.controller
         traits = check_controller(controller)
+        if budget.thinking_tokens and self.vocabulary.think_end and self.vocabulary.closing is None:
+            why = "can't be kept: it is not known how this model begins to think; a control.json would say"
+            raise RequestError("control.thinking_tokens", why)
         attached = None if adapter is None else self.adapters[adapter]
         ids = (attached.prompts if attached else self.prompts).encode(prompt, self.room)
         if len(ids.slow) >= self.room:
@@ -195,6 +200,7 @@ class Engine:
             time.monotonic(),
             min(traits.most_paths, budget.max_paths or traits.most_paths, self.config.max_rows),
             counted,
+            answers=AnswerClasses(self.vocabulary.equality),
             adapter=attached,
         )
         group.on_event = lambda event: self._pass_on(group.id, event, on_event)
@@ -326,6 +332,19 @@ class Engine:
                 group.on_event(Failed("EngineDead", message))
             except Exception:
                 log.exception("the receiver of request %d's events failed", group.id)
+
+
+def _sampling_of(model: Any) -> SamplingParams:
+    """How a model is meant to be sampled: by its generation_config.json, as far as that says."""
+    given = getattr(model, "generation_config", None)
+    said = given.to_diff_dict() if given is not None else {}
+    names = ("temperature", "top_p", "top_k")
+    try:
+        own = SamplingParams(**{name: said[name] for name in names if said.get(name) is not None})
+    except RequestError as error:
+        log.warning("generation_config.json is not heeded: %s", error)
+        own = SamplingParams()
+    return own.over(SamplingParams(1.0, 1.0, 0))
 
 
 def _default_blocks(model: Any, config: EngineConfig, context: int, ranks: Ranks | None) -> int:

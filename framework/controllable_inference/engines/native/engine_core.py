@@ -110,7 +110,7 @@ class EngineCore:
                 if group.first_token_at is None:
                     self.lifecycle.fail(group, _too_late(group), "timeout")
                 else:
-                    self.lifecycle.complete(group, "deadline")
+                    self.judge.end(group, "deadline")
             elif group.admitted_at is None and now - group.submitted_at > self.queue_timeout:
                 waited = QueueTimeout(f"no place came free within {self.queue_timeout} s; try again later")
                 self.lifecycle.fail(group, waited, "timeout")
@@ -127,7 +127,7 @@ class EngineCore:
         owners = [*(p.group for p in step.decode), *(chunk.group for chunk in step.chunks)]
         unsound = [group for group, fine in zip(owners, sound.tolist(), strict=True) if not fine]
         for group in dict.fromkeys(unsound):
-            tables = [group.prompt_table, *(path.table for path in group.paths)]
+            tables = [group.prompt_table, *(path.table for path in (*group.paths, *group.trying))]
             self.runner.clear(sorted({block for table in tables for block in table}))
             error = ModelOutputError(
                 "the model's output for this request is no distribution over tokens (logits not-a-number or "
@@ -152,7 +152,7 @@ class EngineCore:
             self._plan(group)
         if group.prompt_done and group.plan is not None:  # not so if fast mode continues another prompt
             group.prompt_logits = logits.clone()
-            for path in group.running_paths:  # it was preempted, and is computed again
+            for path in group.running_rows:  # it was preempted, and is computed again
                 self.scheduler.fork_prompt(path)
             if not group.paths:
                 self._add_paths(group, group.plan.paths)
@@ -168,6 +168,7 @@ class EngineCore:
             group.sampling,
             group.budget,
             group.adapter.adapter.budget_scale if group.adapter else 1.0,
+            None if self.vocabulary.closing is None else len(self.vocabulary.closing),
         )
         plan = self.lifecycle.ask(group, lambda: _plan_of(group, view, self.room))
         if plan is None:
@@ -187,7 +188,8 @@ class EngineCore:
         for _ in range(min(count, group.most_paths - len(group.running_paths))):
             index = len(group.paths)
             stepping = group.plan.mode == "slow"
-            path = Path(group, index, path_key(group.seed, index), self.judge.slot(), [], 0, stepping)
+            key, cap = path_key(group.seed, index), group.plan.token_cap
+            path = Path(group, index, key, self.judge.slot(), [], 0, stepping, cap)
             self.scheduler.fork_prompt(path)
             if self.vocabulary.needs_text(group):
                 path.growing = GrowingText(self.vocabulary.detokenizer_for(group), group.prompt)
@@ -216,7 +218,10 @@ class EngineCore:
         for path in paths:
             path.computed += 1
         self.judge.computed(paths, hidden)
-        going_on = [at for at, path in enumerate(paths) if path.running]
+        for path in paths:
+            if path.running and path.to_write:
+                self._write(path)
+        going_on = [at for at, path in enumerate(paths) if path.running and path.is_computed]
         if len(going_on) == len(paths):
             self._draw(paths, logits)
         elif going_on:
@@ -230,7 +235,10 @@ class EngineCore:
         self.metrics.count("controllable_tokens_total", counted, kind="path")
         now = self.clock()
         for path, token in zip(paths, tokens.tolist(), strict=True):
-            self._append(path, token, now)
+            if path.trial_of is None:
+                self._append(path, token, now)
+            else:
+                self._append_to_trial(path, token)
 
     def _append(self, path: Path, token: int, now: float) -> None:
         group, words = path.group, self.vocabulary
@@ -251,14 +259,48 @@ class EngineCore:
         if path.stepping:
             path.reasoning_tokens += words.think_end is not None
             path.stepping = not words.ends_thinking(path, token)
-        if len(path.tokens) >= group.plan.token_cap:
+        if len(path.tokens) >= path.cap:
+            self.lifecycle.end_path(path, "kept", "length")
+        elif path.stepping and _has_thought(path):
+            self.judge.close(path, "length")
+
+    def _append_to_trial(self, trial: Path, token: int) -> None:
+        """It ends with its text or its first line, whichever comes first."""
+        words, group = self.vocabulary, trial.group
+        trial.tokens.append(token)
+        group.trial_tokens += 1
+        text = words.detokenizer_for(group).decode(trial.tokens[trial.written :])
+        ends = token in words.eos
+        if ends:
+            text = words.detokenizer_for(group).decode(trial.tokens[trial.written : -1])
+        if ends or "\n" in text.lstrip():
+            self.lifecycle.end_trial(trial, words.cue + text)
+        elif len(trial.tokens) >= trial.cap:
+            self.lifecycle.end_trial(trial, None)
+
+    def _write(self, path: Path) -> None:
+        """What is to be written into a path, behind tokens that are all computed."""
+        words = self.vocabulary
+        thought = len(path.to_write) - (len(words.closing or ()) if path.closed else 0)
+        for at, token in enumerate(path.to_write):
+            path.tokens.append(token)
+            if path.growing is not None:
+                path.growing.advance(path.tokens)
+            path.reasoning_tokens += path.stepping and at < thought
+            path.stepping = path.stepping and not words.ends_thinking(path, token)
+        path.to_write.clear()
+        path.written = len(path.tokens)
+        if path.closed:
+            path.stepping = False
+            self.lifecycle.closed(path)
+        if len(path.tokens) >= path.cap:
             self.lifecycle.end_path(path, "kept", "length")
 
     # requests
 
     def _settle(self) -> None:
         """Decide where paths have finished, send new text, complete what nothing runs of any more."""
-        self.judge.decide([g for g in self.scheduler.running if g.take_finished()])
+        self.judge.decide([g for g in self.scheduler.running if g.take_ended()])
         for group, count in self.judge.take_spawns():
             if len(group.paths) + count > MOST_PATHS:
                 said = f"{type(group.controller).__name__} has started {len(group.paths)} paths"
@@ -268,7 +310,7 @@ class EngineCore:
                 self._add_paths(group, count)
         for group in self.groups:
             if group.paths and not group.running_paths:
-                self.lifecycle.complete(group, "finished")
+                self.lifecycle.complete(group, *(group.ending or ("finished",)))
             elif group.streaming:
                 self.lifecycle.stream(group)
 
@@ -279,7 +321,16 @@ class EngineCore:
 def _plan_of(group: PathGroup, view: PromptView, room: int) -> Plan:
     plan = check_plan(group.controller, group.controller.plan(view))
     prompt = group.ids.fast if plan.mode == "fast" else group.prompt
-    return replace(plan, token_cap=min(plan.token_cap, room - len(prompt)))
+    asked, thinking_cap = group.budget.thinking_tokens, plan.thinking_cap
+    if asked and plan.mode == "slow":  # a client's own, whatever the controller makes of it
+        thinking_cap = min(asked, thinking_cap or asked)
+    return replace(plan, token_cap=min(plan.token_cap, room - len(prompt)), thinking_cap=thinking_cap)
+
+
+def _has_thought(path: Path) -> bool:
+    """Whether it has spent its thinking cap."""
+    plan = path.group.plan
+    return plan is not None and plan.thinking_cap is not None and len(path.tokens) >= plan.thinking_cap
 
 
 def _too_late(group: PathGroup) -> DeadlineExceeded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -13,10 +14,17 @@ from controllable_inference.core.agreement import ALONE
 from controllable_inference.core.checks import check_decisions, check_scores
 from controllable_inference.core.controller import Controller
 from controllable_inference.core.features import STATISTICS, PathFeatures, TokenStatistics
-from controllable_inference.core.views import Decision, Prune, Spawn, Stop
+from controllable_inference.core.views import Close, Decision, Inject, Probe, Prune, Spawn, Stop
 from controllable_inference.engines.native.lifecycle import Lifecycle
 from controllable_inference.engines.path import Path, PathGroup
+from controllable_inference.engines.vocabulary import Vocabulary
 from controllable_inference.errors import ControlConfigError
+
+log = logging.getLogger(__name__)
+
+
+TRIAL_TOKENS = 32
+"""Most tokens of a trial answer. One that is longer by then is none."""
 
 
 class Judge:
@@ -24,6 +32,7 @@ class Judge:
 
     def __init__(self, lifecycle: Lifecycle, slots: int, hidden_size: int, device: torch.device) -> None:
         self.lifecycle = lifecycle
+        self.scheduler = lifecycle.scheduler
         self.spawns: dict[PathGroup, int] = {}
         self.features = PathFeatures(slots, hidden_size, device)
         self.newest = torch.zeros(slots, 3, device=device)  # statistics of tokens that are yet to be computed
@@ -49,19 +58,23 @@ class Judge:
 
     def drawn(self, paths: Sequence[Path], statistics: TokenStatistics) -> None:
         """Keep the statistics of just drawn tokens until their hidden states are known."""
-        slots = torch.tensor([p.slot for p in paths], device=self.newest.device)
-        self.newest.index_copy_(0, slots, torch.stack(statistics, dim=1))
+        rows = [at for at, p in enumerate(paths) if p.trial_of is None]
+        slots = torch.tensor([paths[at].slot for at in rows], device=self.newest.device, dtype=torch.int64)
+        newest = torch.stack(statistics, dim=1)
+        self.newest.index_copy_(0, slots, newest if len(rows) == len(paths) else newest[rows])
 
     def computed(self, paths: Sequence[Path], hidden: Tensor) -> None:
         """hidden (paths, hidden size) at the newest token of each. Score and decide where it ended a step."""
-        rows = [at for at, p in enumerate(paths) if p.group.traits.needs_features]
+        # What was written into a path is none of the model's own thinking, and ends no step of it.
+        drawn = [not p.newest_is_written and p.trial_of is None for p in paths]
+        rows = [at for at, p in enumerate(paths) if drawn[at] and p.group.traits.needs_features]
         if rows:
             slots = torch.tensor([paths[at].slot for at in rows], device=hidden.device)
             self.features.update(
                 slots, hidden if len(rows) == len(paths) else hidden[rows], self.newest[slots]
             )
         ends_step = self.lifecycle.vocabulary.ends_step
-        due = [at for at, p in enumerate(paths) if p.stepping and ends_step(p)]
+        due = [at for at, p in enumerate(paths) if drawn[at] and p.stepping and ends_step(p)]
         for at in due:
             paths[at].boundaries.append(len(paths[at].tokens))
             paths[at].at_boundary = True
@@ -119,18 +132,90 @@ class Judge:
     def decide(self, groups: Iterable[PathGroup]) -> None:
         """Ask each request's controller, and do as it says."""
         for group in groups:
-            if not self.lifecycle.is_here(group):
+            if not self.lifecycle.is_here(group) or group.ending is not None:
                 continue
             ask = functools.partial(_decisions, group, self.lifecycle.clock())
             for decision in self.lifecycle.ask(group, ask) or ():
                 match decision:
                     case Prune(path, reason, detail) if group.paths[path].running:
                         self.lifecycle.end_path(group.paths[path], "pruned", reason, detail)
+                    case Close(path, reason):
+                        self.close(group.paths[path], reason)
+                    case Probe(path):
+                        self.probe(group.paths[path])
+                    case Inject(path, text):
+                        self.inject(group.paths[path], text)
                     case Stop(reason, detail):
-                        self.lifecycle.complete(group, reason, detail)
+                        self.end(group, reason, detail)
                         break
                     case Spawn(count):
                         self.spawns[group] = self.spawns.get(group, 0) + count
+
+    def close(self, path: Path, reason: str) -> None:
+        """End its thinking by force, as soon as its newest token is computed."""
+        words = self.lifecycle.vocabulary
+        if path.running and words.closing is not None and words.can_close(path):
+            path.closed = reason
+            path.to_write += words.closing
+
+    def probe(self, path: Path) -> None:
+        """Start a trial beside it, which shares all that is computed of it."""
+        words, group = self.lifecycle.vocabulary, path.group
+        if words.closing is None or not (path.running and path.is_computed and words.can_close(path)):
+            return
+        if any(trial.trial_of is path for trial in group.trying):
+            return
+        begun = [*path.tokens, *words.closing, *words.detokenizer_for(group).encode(words.cue)]
+        cap = len(begun) + TRIAL_TOKENS
+        trial = Path(group, path.index, path.key, path.slot, [], path.computed, False, cap)
+        trial.tokens, trial.written = begun, len(begun)
+        trial.trial_of, trial.trial_at = path, len(path.tokens)
+        if self.scheduler.has_room_for(trial):
+            trial.table = self.scheduler.blocks.fork(path.table)
+            group.trying.append(trial)
+
+    def inject(self, path: Path, text: str) -> None:
+        """Write text into it, as soon as its newest token is computed; not if no room to answer were left."""
+        words, group = self.lifecycle.vocabulary, path.group
+        if not path.running or path.closed:
+            return
+        assert group.plan is not None
+        tokens = words.detokenizer_for(group).encode(text)
+        cap = (group.plan.thinking_cap if words.can_close(path) else None) or path.cap
+        if len(path.tokens) + len(path.to_write) + len(tokens) < cap:
+            path.to_write += tokens
+        else:
+            told = "request %d: text of %d tokens is not written into path %d, which has %d of %d tokens"
+            log.warning(told, group.id, len(tokens), path.index, len(path.tokens), cap)
+
+    def end(self, group: PathGroup, reason: str, detail: str = "") -> None:
+        """End a request: at once where a path has an answer, or none could give one. Else with the answer of
+        the path that is closest to one, which stops thinking now.
+        """
+        words = self.lifecycle.vocabulary
+        if group.ending is not None:
+            return
+        closing = words.closing is not None
+        answering = [p for p in group.running_paths if closing and (words.can_close(p) or _answers(p, words))]
+        if not answering or any(p.answer is not None for p in group.paths):
+            self.lifecycle.complete(group, reason, detail)
+            return
+        closest = max(answering, key=lambda p: (_answers(p, words), p.score or 0.0, -p.index))
+        group.ending = (reason, detail)
+        self.spawns.pop(group, None)
+        for path in group.running_paths:
+            if path is not closest:
+                self.lifecycle.end_path(path, "stopped", reason, detail)
+        self.close(closest, reason)
+        plan = group.plan
+        if plan is not None and plan.thinking_cap is not None:
+            room = plan.token_cap - plan.thinking_cap  # what was kept for closing and answer
+            closest.cap = min(closest.cap, len(closest.tokens) + room)
+
+
+def _answers(path: Path, words: Vocabulary) -> bool:
+    """Whether it has ended its thinking, and writes its answer."""
+    return words.thought_end(path.group) is not None and not path.stepping
 
 
 def _decisions(group: PathGroup, now: float) -> list[Decision]:

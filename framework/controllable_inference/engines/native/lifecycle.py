@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from controllable_inference.core import events
-from controllable_inference.core.answer import extract_answer, normalise
+from controllable_inference.core.answer import content
 from controllable_inference.core.checks import check_answer, raised
 from controllable_inference.core.request import Fate
-from controllable_inference.core.views import Answer
+from controllable_inference.core.views import Answer, Trial
 from controllable_inference.engines.metrics import Metrics
 from controllable_inference.engines.native.scheduler import Scheduler
 from controllable_inference.engines.outcome import NATURAL, result_of
@@ -57,10 +57,16 @@ class Lifecycle:
         self.metrics_of(path.group).observe("controllable_gate_score", score)
         self._trace(path.group, events.PathGated(path.index, score, len(path.tokens), path.steps))
 
+    def closed(self, path: Path) -> None:
+        self.metrics_of(path.group).count("controllable_paths_closed_total")
+        self._trace(path.group, events.PathClosed(path.index, path.closed, len(path.tokens)))
+
     def end_path(self, path: Path, fate: Fate, reason: str, detail: str = "") -> None:
         """Give it its fate, its text and answer; free its blocks at once; tell. detail: for people."""
         self._give_fate(path, fate, reason, detail)
         path.at_boundary = False
+        for trial in [t for t in path.group.trying if t.trial_of is path]:
+            self.scheduler.drop(trial)
         self.scheduler.blocks.free_table(path.table)
         group, words = path.group, self.vocabulary
         tokens = path.tokens[:-1] if reason == "eos" else path.tokens
@@ -71,18 +77,42 @@ class Lifecycle:
         path.growing = None
         if fate == "kept":
             if reason in NATURAL:  # what its cap has cut off has no vote
-                path.answer = extract_answer(path.text, words.thought_end(group))
-                if path.answer is None and words.lenient:
-                    # a model that need not think is taken at its word when it ends without having thought
-                    path.answer = extract_answer(path.text, None)
+                said = content(path.text, words.thought_end(group))
+                if said is None and words.lenient:
+                    said = path.text  # a model that need not think is taken at its word if it has not
+                path.answer = self._answer_of(group, said)
                 if path.answer is not None:
-                    path.answer_key = normalise(path.answer)
-                    group.agreement.finish(path.answer_key)
+                    path.answer_key = self._key_of(group, path.answer)
+                    if path.answer_key is not None:
+                        group.agreement.finish(path.answer_key)
             self._trace(group, events.PathFinished(path.index, reason, path.answer, len(path.tokens)))
         elif fate == "pruned":
             self._trace(group, events.PathPruned(path.index, reason, path.score, len(path.tokens)))
         else:
             self._trace(group, events.PathStopped(path.index, reason, len(path.tokens)))
+
+    def end_trial(self, trial: Path, said: str | None) -> None:
+        """Free its blocks, and let its path have what it came to.
+
+        said: what stands behind the thinking; None if it did not come to its end.
+        """
+        group, path = trial.group, trial.trial_of
+        assert path is not None
+        answer = self._answer_of(group, said)
+        key = None if answer is None else self._key_of(group, answer)
+        path.trials += (Trial(trial.trial_at, answer, key),)
+        trial.fate = "kept"
+        self.scheduler.drop(trial)
+
+    def _answer_of(self, group: PathGroup, said: str | None) -> str | None:
+        return group.answers.extract(said) if said and said.strip() else None
+
+    def _key_of(self, group: PathGroup, answer: str) -> str | None:
+        failures = group.answers.failures
+        key = group.answers.key(answer)
+        if group.answers.failures > failures:
+            self.metrics_of(group).count("controllable_answers_not_compared_total")
+        return key
 
     def _give_fate(self, path: Path, fate: Fate, reason: str, detail: str = "") -> None:
         """Every path that was granted tokens comes here once, however its request ends."""
@@ -149,6 +179,9 @@ class Lifecycle:
 
     def _release(self, group: PathGroup) -> None:
         self.scheduler.release(group)
+        for trial in group.trying:
+            trial.fate = "cancelled"
+        group.trying.clear()
         self._on_release(group)
 
     def _trace(self, group: PathGroup, event: events.Event) -> None:

@@ -47,9 +47,9 @@ class Scheduler:
     """First come, first served.
 
     A request's paths advance in lockstep, so that what a controller sees at a boundary, and with it the
-    outcome, does not depend on the load. Memory is the exception: when blocks run out, the lowest-scored
-    path of all is pruned; without a scored path to spare, the youngest request is preempted and computed
-    again later.
+    outcome, does not depend on the load. Nor does it on memory: when blocks run out, the youngest request is
+    preempted and computed again later. A request that needs more than there is although it is alone loses its
+    lowest-scored path.
     """
 
     def __init__(self, blocks: BlockManager, max_requests: int, max_rows: int, max_tokens: int) -> None:
@@ -81,7 +81,7 @@ class Scheduler:
             return True  # submission made sure that one path of any request fits into an empty cache
         if sum(g.rows for g in self.running) + group.rows > self.max_rows:
             return False
-        tails = sum(self.blocks.blocks_for(len(p.tokens)) for p in group.running_paths)
+        tails = sum(self.blocks.blocks_for(len(p.tokens)) for p in group.running_rows)
         return self.blocks.blocks_for(len(group.prompt)) + tails + group.rows <= self.blocks.free
 
     def schedule(self) -> Step:
@@ -110,7 +110,7 @@ class Scheduler:
     def _decoding(self, group: PathGroup) -> list[Path]:
         if group not in self.running or not group.prompt_done:
             return []
-        paths = [p for p in group.paths if p.fate is None and p.tokens]
+        paths = [p for p in group.running_rows if p.tokens]
         return paths if all(p.caught_up for p in paths) else []
 
     def _prefilling(self, group: PathGroup) -> list[tuple[Path | None, int, int]]:
@@ -118,7 +118,7 @@ class Scheduler:
             return []
         if not group.prompt_done:
             return [(None, group.prompt_computed, len(group.prompt))]
-        ends = ((p, len(group.prompt) + len(p.tokens) - 1) for p in group.running_paths if p.tokens)
+        ends = ((p, len(group.prompt) + len(p.tokens) - 1) for p in group.running_rows if p.tokens)
         return [(p, p.computed, end) for p, end in ends if p.computed < end]
 
     def _reserve(self, group: PathGroup, spans: list[tuple[Path | None, int, int]], step: Step) -> bool:
@@ -140,19 +140,15 @@ class Scheduler:
         return True
 
     def _make_room(self, step: Step) -> None:
-        scored = [
-            (p.score, -g.id, -p.index, p)
-            for g in self.running
-            if len(running := g.running_paths) > 1
-            for p in running
-            if p.score is not None
-        ]
-        if scored:
-            self._evict(min(scored, key=lambda s: s[:3])[-1], step)
-        elif len(self.running) > 1:
+        if len(self.running) > 1:
             self.preempt(self.running[-1])
-        else:
-            self._evict(self.running[0].running_paths[-1], step)
+            return
+        if self.running[0].trying:
+            self.drop(self.running[0].trying[-1])
+            return
+        paths = self.running[0].running_paths
+        scored = [p for p in paths if p.score is not None] if len(paths) > 1 else []
+        self._evict(min(scored, key=lambda p: (p.score, -p.index), default=paths[-1]), step)
 
     def _evict(self, path: Path, step: Step) -> None:
         """A last path has come as far as memory goes, which is its end; of several, one is pruned."""
@@ -166,7 +162,7 @@ class Scheduler:
         self.release(group)
         group.prompt_computed = 0
         group.prompt_hidden.clear()
-        for path in group.paths:
+        for path in (*group.paths, *group.trying):
             path.computed = 0
         self.waiting.appendleft(group)
 
@@ -176,9 +172,21 @@ class Scheduler:
             self.running.remove(group)
         elif group in self.waiting:
             self.waiting.remove(group)
-        for path in group.paths:
+        for path in (*group.paths, *group.trying):
             self.blocks.free_table(path.table)
         self.blocks.free_table(group.prompt_table)
+
+    def drop(self, trial: Path) -> None:
+        """Take a trial out, and free its blocks."""
+        trial.fate = trial.fate or "stopped"
+        trial.group.trying.remove(trial)
+        self.blocks.free_table(trial.table)
+
+    def has_room_for(self, trial: Path) -> bool:
+        """Whether there is a row for it, and memory for all that it may write."""
+        rows = sum(group.rows for group in self.running)
+        needed = self.blocks.blocks_for(trial.cap - len(trial.tokens)) + 2
+        return rows < self.max_rows and needed <= self.blocks.free
 
     def fork_prompt(self, path: Path) -> None:
         """Let a path continue the computed prompt by sharing its blocks."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import shutil
 import socket
 import struct
 import subprocess
@@ -38,6 +37,7 @@ from controllable_inference.engines.native.batch import FlatBatch, StepInputs
 from controllable_inference.engines.native.kv_cache import KVCache
 from controllable_inference.engines.native.model_runner import ModelRunner
 from controllable_inference.errors import ModelLoadError, RankLost
+from controllable_inference.interpreter import environment, python
 
 T = TypeVar("T")
 Done = TypeVar("Done")
@@ -160,11 +160,10 @@ class Other:
         ours, theirs = socket.socketpair()
         # An interpreter of its own, and not one of multiprocessing's: these run the caller's main module.
         code = f"from {__name__} import work; work({theirs.fileno()})"
-        path = os.pathsep.join(filter(None, sys.path))
         self.process = subprocess.Popen(
-            [_python(), "-P", "-c", code],
+            [python(), "-P", "-c", code],
             pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": path, "LOCAL_RANK": str(share.rank)},
+            env={**environment(), "LOCAL_RANK": str(share.rank)},
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for rank 0, which may want to finish what it has
         )
@@ -244,10 +243,3 @@ def _listen(channel: Connection[Any, Any], told: queue.SimpleQueue[Any]) -> None
 def _free_memory() -> int:
     """Bytes of this rank's GPU; 0 on a CPU, whose memory all ranks have in common."""
     return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
-
-
-def _python() -> str:
-    """This interpreter; in a program that embeds one, the one that it takes after."""
-    if Path(sys.executable or "").name.startswith("python"):
-        return sys.executable
-    return shutil.which("python3") or "python3"

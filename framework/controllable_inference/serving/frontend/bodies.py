@@ -8,6 +8,7 @@ from controllable_inference.serving.frontend.triton_client import Reply
 
 _EXTENSION = (
     "coefficient", "limited_by", "paths_started", "paths_pruned", "paths_stopped", "paths_finished",
+    "paths_closed",
     "tokens_saved", "confidence", "queue_seconds", "time_to_first_token_seconds", "seconds",
 )  # fmt: skip
 

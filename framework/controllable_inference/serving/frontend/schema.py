@@ -60,8 +60,10 @@ class ControlOptions(_Request):
     """The extension object `controllable`: how much thinking the request may take, and what it tells."""
 
     coefficient: float | None = None
+    paths: int | None = None
     max_paths: int | None = None
     max_tokens: int | None = None
+    thinking_tokens: int | None = None
     deadline: float | None = None
     trace: Literal["none", "summary", "full"] | None = None
 
