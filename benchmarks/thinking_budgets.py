@@ -28,6 +28,8 @@ from benchmarks.machine import processor
 SEED = 131
 BUDGETS = (8, 16, 32, 64, 128, None)
 EFFORTS = ("none", "minimal", "low", "medium", "high")
+FEWER = 4
+"""Of so many problems one is asked where a request takes many paths, or many trials."""
 PAGE = Path(__file__).with_name("THINKING_BUDGETS.md")
 
 
@@ -127,6 +129,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     problems = draw_split(Split.TEST, -(-options.requests // len(cells())) + 1, SEED)[: options.requests]
+    some = problems[::FEWER]
     with ControllableInference.from_pretrained(options.model) as model:
         parts = [
             "# Thinking budgets",
@@ -136,9 +139,11 @@ def main() -> None:
             "## One path a request",
             "\n".join(by_budget(model, problems)),
             "## Early exit by trial answers, one path a request",
-            "\n".join(by_patience(model, problems)),
+            f"{len(some)} of the problems.",
+            "\n".join(by_patience(model, some)),
             "## Efforts, with the shipped control",
-            "\n".join(by_effort(model, problems)),
+            f"{len(some)} of the problems.",
+            "\n".join(by_effort(model, some)),
         ]
     page = "\n\n".join(parts) + "\n"
     print(page)

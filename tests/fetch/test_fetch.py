@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from controllable_inference.errors import ModelFetchFailed, ModelLoadError, ModelNotFound
-from controllable_inference.fetch import ADAPTER, download
+from controllable_inference.fetch import ADAPTER, download, http
 from controllable_inference.fetch import fetch as fetch_model
 from controllable_inference.fetch.digest import combined
 
@@ -389,6 +389,49 @@ def test_a_repository_of_pickled_weights_is_refused_before_anything_is_downloade
 def test_what_the_hub_refuses_is_told_with_what_to_do(hub, tmp_path, uri, revision, words):
     with pytest.raises(ModelNotFound, match=words):
         fetch(uri, tmp_path / "model", revision, progress=quiet)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        (
+            "http://nowhere.invalid",
+            r"the name nowhere\.invalid can't be resolved; check the URI",
+        ),
+        ("http://127.0.0.1:9", r"no connection to 127\.0\.0\.1: it refuses; check the uri"),
+        ("https", r"127\.0\.0\.1: no trusted TLS connection \(.+\); trust who signed it \(SSL_CERT_FILE\)"),
+    ],
+)
+def test_why_the_hub_is_not_reached_is_told_in_words(hub, tmp_path, monkeypatch, endpoint, words):
+    if endpoint == "https":  # spoken to a server that has no TLS
+        endpoint = f"https://127.0.0.1:{hub.server_port}"
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr("controllable_inference.fetch.download.PAUSES", (0.0,))
+    with pytest.raises(ModelFetchFailed, match=f"^hf://org/nano: {words}.*; tried 2 times"):
+        fetch("hf://org/nano", tmp_path / "model", progress=quiet)
+
+
+def test_a_proxy_is_told_without_its_password(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://somebody:secret@proxy.example:3128")
+    why = http.why(ConnectionRefusedError(111, "refused"), "https://hub.example/model")
+    assert why.startswith("no connection to hub.example by the proxy http://proxy.example:3128: it refuses")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("HTTPS_PROXY", "socks5://127.0.0.1:9"), ("SSL_CERT_FILE", "/nowhere.pem")]
+)
+def test_an_environment_that_no_client_can_be_made_of_is_named(tmp_path, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ModelFetchFailed, match=f"no client can be made of this environment: .*{variable}"):
+        fetch("hf://org/nano", tmp_path / "model", progress=quiet)
+
+
+def test_a_hub_that_is_switched_off_is_not_tried_again(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelFetchFailed, match="HF_HUB_OFFLINE is set; unset it"):
+        fetch("hf://org/nano", tmp_path / "model", progress=quiet)
 
 
 def test_a_failure_is_left_in_the_termination_log_for_the_operator(tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
 """Reading over HTTP from any byte on, and failures in words."""
 
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -14,8 +16,15 @@ _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 
 
 def client(headers: Mapping[str, str] | None = None) -> httpx.Client:
-    """A client that follows redirects; credentials stay with the host that they are for."""
-    return httpx.Client(headers=headers, timeout=_TIMEOUT, follow_redirects=True)
+    """A client that follows redirects; credentials stay with the host that they are for.
+
+    Raises ModelFetchFailed where the environment's proxies or certificates are none.
+    """
+    try:
+        return httpx.Client(headers=headers, timeout=_TIMEOUT, follow_redirects=True)
+    except (ImportError, ValueError, OSError) as error:
+        what_to_do = "check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+        raise ModelFetchFailed(f"no client can be made of this environment: {error}; {what_to_do}") from error
 
 
 @contextmanager
@@ -66,14 +75,38 @@ def begins_at(answer: httpx.Response) -> int:
 
 def why(error: Exception, url: str) -> str:
     """A failed connection in words."""
-    host = httpx.URL(url).host
-    seen: BaseException | None = error
-    while seen is not None:
+    host, scheme = httpx.URL(url).host, httpx.URL(url).scheme
+    proxy = getproxies().get(scheme)
+    proxied = proxy is not None and not proxy_bypass(host)
+    to = f"{host} by the proxy {_without_password(proxy)}" if proxy is not None and proxied else host
+    for seen in _causes(error):
+        kind = type(seen).__name__  # of httpx, or of what another client calls alike
         if isinstance(seen, socket.gaierror):
-            return f"the name {host} can't be resolved; check the URI, the cluster's DNS and its policies"
-        seen = seen.__cause__ or seen.__context__
-    if isinstance(error, httpx.TimeoutException):
-        return f"{host} does not answer in time"
+            name = "of the proxy" if proxied else host
+            return f"the name {name} can't be resolved; check the URI, the cluster's DNS and its policies"
+        if isinstance(seen, ssl.SSLError):
+            what_to_do = "trust who signed it (SSL_CERT_FILE), or use another HF_ENDPOINT or uri"
+            return f"{to}: no trusted TLS connection ({seen.reason or seen}); {what_to_do}"
+        if isinstance(seen, ConnectionRefusedError):
+            return f"no connection to {to}: it refuses; check the uri, and that the way there is open"
+        if isinstance(seen, TimeoutError) or "Timeout" in kind:
+            return f"{to} does not answer in time"
+        if "ProxyError" in kind:
+            return f"the proxy for {host} refuses: {seen}; check {scheme.upper()}_PROXY and NO_PROXY"
     if isinstance(error, httpx.ConnectError):
-        return f"no connection to {host}: {error}"
-    return f"the connection to {host} broke off: {error}"
+        return f"no connection to {to}: {error}"
+    return f"the connection to {to} broke off: {error}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error that was first, and those that came of it."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    return reversed(chain)
+
+
+def _without_password(proxy: str) -> str:
+    """A proxy's URL is told in logs and statuses."""
+    scheme, _, rest = proxy.rpartition("://")
+    return f"{scheme or 'http'}://{rest.rpartition('@')[2]}"

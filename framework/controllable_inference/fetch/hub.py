@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import build_hf_headers
 
-from controllable_inference.errors import ModelNotFound
+from controllable_inference.errors import ModelFetchFailed, ModelNotFound
 from controllable_inference.fetch import http
 from controllable_inference.fetch.checks import Kind, check_names, safe_name
 from controllable_inference.fetch.digest import combined
@@ -53,12 +53,13 @@ class HubRemote:
             raise ModelNotFound(f"{name}: no such repository, or it is private: {_TOKEN}") from error
         except HFValidationError as error:
             raise ModelNotFound(f"{name}: {error}; write hf://organisation/repository") from error
+        except OfflineModeIsEnabled as error:
+            raise ModelFetchFailed(f"{name}: HF_HUB_OFFLINE is set; unset it, or use another uri") from error
         except HfHubHTTPError as error:
             http.check_status(error.response.status_code, name, _TOKEN)
             raise Transient(str(error)) from error
-        except (httpx.TransportError, OSError) as error:
-            url = hf_hub_url(self._repo, "config.json")
-            raise Transient(http.why(error, url)) from error
+        except Exception as error:  # the client of the Hub's client has errors of its own, by another name
+            raise Transient(http.why(error, hf_hub_url(self._repo, "config.json"))) from error
         siblings = info.siblings or []
         check_names([file.rfilename for file in siblings], name, self._kind)
         self._commit = info.sha or self._revision

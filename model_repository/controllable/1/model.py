@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import sys
+import threading
+import time
 
 import triton_python_backend_utils as pb_utils
 from controllable_inference.serving.triton import check_numpy
@@ -20,6 +22,7 @@ class TritonPythonModel:
 
     def initialize(self, args):
         logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+        threading.Thread(target=_leave_after, args=(os.getppid(),), daemon=True).start()
         atexit.register(_leave)  # before torch comes with handlers of its own, which then run before it
         self._families = {}
         self._model = self.serve()
@@ -79,6 +82,18 @@ def _leave():
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _leave_after(server):
+    """End the process when the server has ended without a word.
+
+    Triton's stub means to do so itself, but first takes apart what it shared with the server, and may wait
+    for ever for a lock that the server had when it died.
+    """
+    while os.getppid() == server:
+        time.sleep(1)
+    time.sleep(5)
+    os._exit(1)
 
 
 def _tensors(request):
