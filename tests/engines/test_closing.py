@@ -282,6 +282,14 @@ def test_trials_leave_the_paths_as_they_would_be_without_and_are_accounted_for(e
     assert probed.usage.reasoning_tokens == plain.usage.reasoning_tokens
 
 
+def test_a_path_may_end_in_the_step_in_which_its_trial_draws(engine):
+    running = engine(Probing(8, 60))
+    requests = [running.submit("1+2=", SamplingParams(seed=seed)) for seed in range(30)]
+    running.run()
+    assert all(request.kinds[-1] == "done" for request in requests)
+    assert running.core.scheduler.blocks.used == 0
+
+
 def test_a_trial_that_no_row_is_left_for_is_not_made(engine):
     controller = Probing(4, 60)
     running = engine(controller, max_rows=4)

@@ -237,7 +237,7 @@ class EngineCore:
         for path, token in zip(paths, tokens.tolist(), strict=True):
             if path.trial_of is None:
                 self._append(path, token, now)
-            else:
+            elif path.running:  # not if its path has ended by the token before
                 self._append_to_trial(path, token)
 
     def _append(self, path: Path, token: int, now: float) -> None:
