@@ -8,13 +8,13 @@ shipped control. --write puts the page beside this file (THINKING_BUDGETS.md).
 
 import argparse
 import platform
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 
 import torch
+from controllable_inference.bench.wording import number, percent, table
 from controllable_inference.core.baselines import SingleSample
 from controllable_inference.core.controller import Controller
 from controllable_inference.core.early_exit import EarlyExit
@@ -51,72 +51,68 @@ def ask(
     return results
 
 
-def percent(flags: Sequence[bool]) -> str:
-    return f"{100 * fmean(flags):.1f} %"
+def share(flags: Iterable[bool]) -> str:
+    return percent(fmean(flags))
 
 
-def by_budget(model: ControllableInference, problems: Sequence[Problem]) -> list[str]:
-    lines = [
-        "| thinking budget | longest thinking | within it | closed | answers | right | tokens |",
-        "|---|---|---|---|---|---|---|",
+def account(problems: Sequence[Problem], results: Sequence[Result]) -> list[str]:
+    """What every table tells: answers, right ones, tokens of a request."""
+    return [
+        share(bool(result.content) for result in results),
+        share(is_correct(p, r.answer) for p, r in zip(problems, results, strict=True)),
+        number(fmean(result.usage.completion_tokens for result in results), 1),
     ]
+
+
+def closed(results: Sequence[Result]) -> str:
+    return share(result.usage.paths_closed > 0 for result in results)
+
+
+def by_budget(model: ControllableInference, problems: Sequence[Problem]) -> str:
+    rows = []
     for most in BUDGETS:
         results = ask(model, problems, RequestBudget(paths=1, coefficient=1.0, thinking_tokens=most))
         thinking = [result.usage.reasoning_tokens for result in results]
-        cells_of_row = [
-            "none given" if most is None else str(most),
-            str(max(thinking)),
-            percent([most is None or tokens <= most for tokens in thinking]),
-            percent([result.usage.paths_closed > 0 for result in results]),
-            percent([bool(result.content) for result in results]),
-            percent([is_correct(p, r.answer) for p, r in zip(problems, results, strict=True)]),
-            f"{fmean(result.usage.completion_tokens for result in results):.1f}",
-        ]
-        lines.append("| " + " | ".join(cells_of_row) + " |")
-    return lines
+        within = share(most is None or tokens <= most for tokens in thinking)
+        name = "none given" if most is None else str(most)
+        rows.append([name, number(max(thinking)), within, closed(results), *account(problems, results)])
+    head = ["thinking budget", "longest thinking", "within it", "closed", "answers", "right", "tokens"]
+    return table(head, rows)
 
 
-def by_patience(model: ControllableInference, problems: Sequence[Problem]) -> list[str]:
-    lines = [
-        "| trials that must agree | closed early | answers | right | tokens, trials included | of trials |",
-        "|---|---|---|---|---|---|",
-    ]
+def by_patience(model: ControllableInference, problems: Sequence[Problem]) -> str:
     single = SingleSample(512)
     settings: list[tuple[str, Controller]] = [("no trials", single)]
     settings += [(str(patience), EarlyExit(single, patience=patience)) for patience in (1, 2, 3, 5)]
     settings.append(("3, every second step", EarlyExit(single, patience=3, every=2)))
+    rows = []
     for name, controller in settings:
         results = ask(model, problems, RequestBudget(), controller)
-        cells_of_row = [
-            name,
-            percent([result.usage.paths_closed > 0 for result in results]),
-            percent([bool(result.content) for result in results]),
-            percent([is_correct(p, r.answer) for p, r in zip(problems, results, strict=True)]),
-            f"{fmean(result.usage.completion_tokens for result in results):.1f}",
-            f"{fmean(result.usage.probe_tokens for result in results):.1f}",
-        ]
-        lines.append("| " + " | ".join(cells_of_row) + " |")
-    return lines
+        of_trials = number(fmean(result.usage.probe_tokens for result in results), 1)
+        rows.append([name, closed(results), *account(problems, results), of_trials])
+    head = [
+        "trials that must agree",
+        "closed early",
+        "answers",
+        "right",
+        "tokens, trials included",
+        "of trials",
+    ]
+    return table(head, rows)
 
 
-def by_effort(model: ControllableInference, problems: Sequence[Problem]) -> list[str]:
-    tokens: dict[str, dict[str, float]] = defaultdict(dict)
-    lines = ["| effort | answers | right | tokens |", "|---|---|---|---|"]
+def by_effort(model: ControllableInference, problems: Sequence[Problem]) -> str:
+    families = dict.fromkeys(problem.family for problem in problems)
+    rows, tokens = [], {family: [family] for family in families}
     for effort in EFFORTS:
         results = ask(model, problems, RequestBudget(effort=effort))
-        right = percent([is_correct(p, r.answer) for p, r in zip(problems, results, strict=True)])
-        answers = percent([bool(result.content) for result in results])
+        rows.append([effort, *account(problems, results)])
         used = [result.usage.completion_tokens for result in results]
-        lines.append(f"| {effort} | {answers} | {right} | {fmean(used):.1f} |")
-        for family in dict.fromkeys(p.family for p in problems):
-            mine = [used[at] for at, p in enumerate(problems) if p.family == family]
-            tokens[family][effort] = fmean(mine)
-    lines += ["", f"| tokens by family | {' | '.join(EFFORTS)} |", "|---" * (len(EFFORTS) + 1) + "|"]
-    lines += [
-        f"| {family} | " + " | ".join(f"{used[effort]:.1f}" for effort in EFFORTS) + " |"
-        for family, used in tokens.items()
-    ]
-    return lines
+        for family in families:
+            mine = (used[at] for at, problem in enumerate(problems) if problem.family == family)
+            tokens[family].append(number(fmean(mine), 1))
+    by_family = table(["tokens by family", *EFFORTS], list(tokens.values()))
+    return table(["effort", "answers", "right", "tokens"], rows) + "\n\n" + by_family
 
 
 def main() -> None:
@@ -137,13 +133,13 @@ def main() -> None:
             f"Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}. Made by "
             "`python -m benchmarks.thinking_budgets --write`.",
             "## One path a request",
-            "\n".join(by_budget(model, problems)),
+            by_budget(model, problems),
             "## Early exit by trial answers, one path a request",
             f"{len(some)} of the problems.",
-            "\n".join(by_patience(model, some)),
+            by_patience(model, some),
             "## Efforts, with the shipped control",
             f"{len(some)} of the problems.",
-            "\n".join(by_effort(model, some)),
+            by_effort(model, some),
         ]
     page = "\n\n".join(parts) + "\n"
     print(page)

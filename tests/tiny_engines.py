@@ -120,7 +120,7 @@ class Stepped:
         """What must hold between any two steps."""
         scheduler = self.core.scheduler
         groups = self.core.groups
-        rows = [p for g in groups for p in (*g.paths, *g.trying)]
+        rows = [p for g in groups for p in g.all_rows]
         scheduler.blocks.check([g.prompt_table for g in groups] + [p.table for p in rows])
         assert all(not p.table for p in rows if not p.running)
         assert sum(len(g.running_rows) for g in scheduler.running) <= scheduler.max_rows

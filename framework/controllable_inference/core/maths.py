@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from controllable_inference.core.answer import final_answer, normalise
+from controllable_inference.core.answer import normalise
+from controllable_inference.core.equality import Exact
 
 LONGEST = 1000
 """Characters; what is longer is an essay or an attack, and is compared as text."""
@@ -15,14 +16,11 @@ _FRACTION = re.compile(r"([-+]?)\\[dt]?frac\s*(?:\{\s*(\d+)\s*\}|(\d))\s*(?:\{\s
 _POWER_OF_TEN = re.compile(r"\d[eE][-+]?\d")
 
 
-class Maths:
+class Maths(Exact):
     """Most equal answers have one key already; math-verify is asked of the others."""
 
-    def extract(self, said: str) -> str | None:
-        return final_answer(said)
-
     def key(self, answer: str) -> str | None:
-        plain = _REMOVED.sub("", _bare(answer.replace("−", "-").replace("{,}", ",")))
+        plain = _REMOVED.sub("", _bare(answer.replace("−", "-")))
         if fraction := _FRACTION.fullmatch(plain.strip()):
             sign, *numbers = fraction.groups()
             above, below = (number for number in numbers if number is not None)

@@ -188,6 +188,11 @@ class PathGroup:
         return [*self.running_paths, *self.trying]
 
     @property
+    def all_rows(self) -> list[Path]:
+        """All its paths, ended ones too, and the trials that run."""
+        return [*self.paths, *self.trying]
+
+    @property
     def rows(self) -> int:
         """Rows to hold for it: those that run, or as many as it may come to have."""
         if self.plan is None or self.plan.most_paths > self.plan.paths:

@@ -127,7 +127,7 @@ class EngineCore:
         owners = [*(p.group for p in step.decode), *(chunk.group for chunk in step.chunks)]
         unsound = [group for group, fine in zip(owners, sound.tolist(), strict=True) if not fine]
         for group in dict.fromkeys(unsound):
-            tables = [group.prompt_table, *(path.table for path in (*group.paths, *group.trying))]
+            tables = [group.prompt_table, *(path.table for path in group.all_rows)]
             self.runner.clear(sorted({block for table in tables for block in table}))
             error = ModelOutputError(
                 "the model's output for this request is no distribution over tokens (logits not-a-number or "
@@ -269,10 +269,8 @@ class EngineCore:
         words, group = self.vocabulary, trial.group
         trial.tokens.append(token)
         group.trial_tokens += 1
-        text = words.detokenizer_for(group).decode(trial.tokens[trial.written :])
         ends = token in words.eos
-        if ends:
-            text = words.detokenizer_for(group).decode(trial.tokens[trial.written : -1])
+        text = words.detokenizer_for(group).decode(trial.tokens[trial.written : -1 if ends else None])
         if ends or "\n" in text.lstrip():
             self.lifecycle.end_trial(trial, words.cue + text)
         elif len(trial.tokens) >= trial.cap:

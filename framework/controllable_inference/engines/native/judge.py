@@ -154,18 +154,18 @@ class Judge:
     def close(self, path: Path, reason: str) -> None:
         """End its thinking by force, as soon as its newest token is computed."""
         words = self.lifecycle.vocabulary
-        if path.running and words.closing is not None and words.can_close(path):
+        if path.running and words.can_close(path):
             path.closed = reason
-            path.to_write += words.closing
+            path.to_write += words.closing or ()
 
     def probe(self, path: Path) -> None:
         """Start a trial beside it, which shares all that is computed of it."""
         words, group = self.lifecycle.vocabulary, path.group
-        if words.closing is None or not (path.running and path.is_computed and words.can_close(path)):
+        if not (path.running and path.is_computed and words.can_close(path)):
             return
         if any(trial.trial_of is path for trial in group.trying):
             return
-        begun = [*path.tokens, *words.closing, *words.detokenizer_for(group).encode(words.cue)]
+        begun = [*path.tokens, *(words.closing or ()), *words.detokenizer_for(group).encode(words.cue)]
         cap = len(begun) + TRIAL_TOKENS
         trial = Path(group, path.index, path.key, path.slot, [], path.computed, False, cap)
         trial.tokens, trial.written = begun, len(begun)

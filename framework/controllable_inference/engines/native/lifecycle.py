@@ -80,11 +80,9 @@ class Lifecycle:
                 said = content(path.text, words.thought_end(group))
                 if said is None and words.lenient:
                     said = path.text  # a model that need not think is taken at its word if it has not
-                path.answer = self._answer_of(group, said)
-                if path.answer is not None:
-                    path.answer_key = self._key_of(group, path.answer)
-                    if path.answer_key is not None:
-                        group.agreement.finish(path.answer_key)
+                path.answer, path.answer_key = self._answer_in(said, group)
+                if path.answer_key is not None:
+                    group.agreement.finish(path.answer_key)
             self._trace(group, events.PathFinished(path.index, reason, path.answer, len(path.tokens)))
         elif fate == "pruned":
             self._trace(group, events.PathPruned(path.index, reason, path.score, len(path.tokens)))
@@ -98,21 +96,20 @@ class Lifecycle:
         """
         group, path = trial.group, trial.trial_of
         assert path is not None
-        answer = self._answer_of(group, said)
-        key = None if answer is None else self._key_of(group, answer)
-        path.trials += (Trial(trial.trial_at, answer, key),)
+        path.trials += (Trial(trial.trial_at, *self._answer_in(said, group)),)
         trial.fate = "kept"
         self.scheduler.drop(trial)
 
-    def _answer_of(self, group: PathGroup, said: str | None) -> str | None:
-        return group.answers.extract(said) if said and said.strip() else None
-
-    def _key_of(self, group: PathGroup, answer: str) -> str | None:
+    def _answer_in(self, said: str | None, group: PathGroup) -> tuple[str | None, str | None]:
+        """The answer in what stands behind the thinking, and its key. An equality that fails is counted."""
+        if not said or not said.strip():
+            return None, None
         failures = group.answers.failures
-        key = group.answers.key(answer)
+        answer = group.answers.extract(said)
+        key = None if answer is None else group.answers.key(answer)
         if group.answers.failures > failures:
             self.metrics_of(group).count("controllable_answers_not_compared_total")
-        return key
+        return answer, key
 
     def _give_fate(self, path: Path, fate: Fate, reason: str, detail: str = "") -> None:
         """Every path that was granted tokens comes here once, however its request ends."""
@@ -178,10 +175,9 @@ class Lifecycle:
                 self._emit(group, event)
 
     def _release(self, group: PathGroup) -> None:
+        for trial in tuple(group.trying):
+            self.scheduler.drop(trial)
         self.scheduler.release(group)
-        for trial in group.trying:
-            trial.fate = "cancelled"
-        group.trying.clear()
         self._on_release(group)
 
     def _trace(self, group: PathGroup, event: events.Event) -> None:

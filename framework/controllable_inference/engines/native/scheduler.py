@@ -162,7 +162,7 @@ class Scheduler:
         self.release(group)
         group.prompt_computed = 0
         group.prompt_hidden.clear()
-        for path in (*group.paths, *group.trying):
+        for path in group.all_rows:
             path.computed = 0
         self.waiting.appendleft(group)
 
@@ -172,7 +172,7 @@ class Scheduler:
             self.running.remove(group)
         elif group in self.waiting:
             self.waiting.remove(group)
-        for path in (*group.paths, *group.trying):
+        for path in group.all_rows:
             self.blocks.free_table(path.table)
         self.blocks.free_table(group.prompt_table)
 
