@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from controllable_inference.core import equality
 from controllable_inference.core.allocation import BudgetRule
 from controllable_inference.core.baselines import MajorityVote
 from controllable_inference.core.controller import GatedController, confidence_rank
@@ -394,3 +395,19 @@ def test_an_answers_key_is_computed_once(stepped, monkeypatch):
     engine.run()
     assert sorted(keyed) == sorted(p.answer for p in request.result.paths if p.answer is not None)
     assert keyed
+
+
+@pytest.mark.parametrize("failing", ["extract", "key"])
+def test_an_equality_that_raises_fails_no_request_and_is_counted(stepped, monkeypatch, failing):
+    def fails(self, text):
+        raise RuntimeError("no")
+
+    monkeypatch.setitem(equality._KNOWN, failing, type("Failing", (equality.Exact,), {failing: fails}))
+    engine = stepped(MajorityVote(8, 60))
+    engine.engine.vocabulary = replace(engine.engine.vocabulary, equality=failing)
+    request = engine.submit("1+2=", SamplingParams(seed=1))
+    engine.run()
+    name = "controllable_answers_not_compared_total"
+    counted = [count for key, count in engine.engine.stats().totals.items() if key[0] == name]
+    assert any(path.answer is not None for path in request.result.paths)
+    assert sum(counted) > 0
