@@ -23,8 +23,9 @@ from controllable_inference.core.controller import Controller, GatedController
 from controllable_inference.core.features import feature_dim
 from controllable_inference.core.gate import PathGate
 from controllable_inference.core.request import SamplingParams
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.engines.native import attention
-from controllable_inference.engines.native.engine import Engine, EngineConfig
+from controllable_inference.engines.native.engine import NativeEngine
 from controllable_inference.engines.prompt import PromptRenderer
 from controllable_inference.engines.vocabulary import Vocabulary
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -66,8 +67,8 @@ def engine_speed(rows: int, prompt_tokens: int, gated: bool) -> float:
         rule = BudgetRule(paths, PATH_TOKENS, paths)
         controller = GatedController(rule, lambda features: gate(features[None])[0], threshold=0.0)
     vocabulary = Vocabulary.of(model, tokenizer, None)
-    config = EngineConfig(max_rows=max(rows, 16))
-    engine = Engine(model, PromptRenderer(tokenizer, None, None), vocabulary, controller, config)
+    limits = EngineLimits(max_rows=max(rows, 16))
+    engine = NativeEngine(model, PromptRenderer(tokenizer, None, None), vocabulary, controller, limits)
     done = threading.Semaphore(0)
     began: list[tuple[float, int]] = []
     ended: list[tuple[float, int]] = []

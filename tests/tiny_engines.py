@@ -17,8 +17,9 @@ from controllable_inference.core.events import Done, Event
 from controllable_inference.core.request import Result
 from controllable_inference.core.steps import StepDelimiters
 from controllable_inference.engines.detokenizer import Detokenizer
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.engines.native import attention
-from controllable_inference.engines.native.engine import Engine, EngineConfig
+from controllable_inference.engines.native.engine import NativeEngine
 from controllable_inference.engines.prompt import PromptRenderer
 from controllable_inference.engines.vocabulary import Vocabulary
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -83,18 +84,18 @@ def with_our_attention(model: Any) -> Any:
     return ours
 
 
-def make_engine(model: Any, tokenizer: Any, controller: Controller, **config: Any) -> Engine:
+def make_engine(model: Any, tokenizer: Any, controller: Controller, **config: Any) -> NativeEngine:
     ours = with_our_attention(model)
     by_lines = StepDelimiters(["\n"], Detokenizer(tokenizer).token_text)
     vocabulary = replace(Vocabulary.of(ours, tokenizer, None), delimiters=by_lines)
     prompts = PromptRenderer(tokenizer, vocabulary.think_end, None)
-    return Engine(ours, prompts, vocabulary, controller, EngineConfig(**{"kv_blocks": 256, **config}))
+    return NativeEngine(ours, prompts, vocabulary, controller, EngineLimits(**{"kv_blocks": 256, **config}))
 
 
 class Stepped:
     """An engine without a thread: every step is the test's own, so that what happens when is exact."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: NativeEngine) -> None:
         self.engine = engine
         self.core = engine._core
         engine._thread = threading.current_thread()  # submit finds a thread there, and starts none
@@ -105,21 +106,21 @@ class Stepped:
     def step(self) -> None:
         if not self.engine._commands.empty():
             self.engine._obey(self.core)
-        if self.core.groups:
+        if self.core.outputs.groups:
             self.core.step()
         self.check()
 
     def run(self, most: int = 3000) -> None:
         for _ in range(most):
             self.step()
-            if not self.core.groups and self.engine._commands.empty():
+            if not self.core.outputs.groups and self.engine._commands.empty():
                 return
         raise AssertionError(f"requests still in the engine after {most} steps")
 
     def check(self) -> None:
         """What must hold between any two steps."""
         scheduler = self.core.scheduler
-        groups = self.core.groups
+        groups = self.core.outputs.groups
         rows = [p for g in groups for p in g.all_rows]
         scheduler.blocks.check([g.prompt_table for g in groups] + [p.table for p in rows])
         assert all(not p.table for p in rows if not p.running)
@@ -130,7 +131,7 @@ class Watched:
     """A submitted request and the events it had."""
 
     def __init__(
-        self, engine: Engine, prompt: Any, sampling: Any, budget: Any, options: dict[str, Any]
+        self, engine: NativeEngine, prompt: Any, sampling: Any, budget: Any, options: dict[str, Any]
     ) -> None:
         self.events: list[Event] = []
         self.handle = engine.submit(prompt, sampling, budget, self.events.append, **options)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
+
+import torch
 
 from controllable_inference import errors
 from controllable_inference.core.config import ControlConfig, ControlSettings
@@ -25,9 +28,11 @@ from controllable_inference.core.request import (
     SamplingParams,
     Trace,
 )
+from controllable_inference.engines.engine import Engine
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.engines.metrics import Observer
 from controllable_inference.engines.native import checkpoint
-from controllable_inference.engines.native.engine import Engine, EngineConfig
+from controllable_inference.engines.native.engine import NativeEngine
 from controllable_inference.engines.native.tensor_parallel import Ranks
 from controllable_inference.engines.prompt import PromptRenderer
 from controllable_inference.engines.vocabulary import Vocabulary
@@ -35,6 +40,8 @@ from controllable_inference.errors import AdapterError, ModelLoadError, RequestE
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+EngineName = Literal["auto", "native", "vllm"]
 
 PUBLISHED = {
     "deepseek/r1-7b": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
@@ -76,10 +83,12 @@ class ControllableInference:
         revision: str | None = None,
         token: str | None = None,
         device: str | None = None,
-        engine: EngineConfig | None = None,
+        limits: EngineLimits | None = None,
         controller: Controller | None = None,
         observer: Observer | None = None,
         tensor_parallel: int = 1,
+        engine: EngineName = "auto",
+        adapters: Sequence[DomainAdapter] = (),
     ) -> ControllableInference:
         """Load a folder or a Hugging Face repository, with the gate and budget beside the weights.
 
@@ -87,12 +96,29 @@ class ControllableInference:
         gguf_file: name of a GGUF file in the folder, to load instead of safetensors. token: for private
         repositories. controller: takes the shipped one's place. tensor_parallel: devices (the first GPUs,
         or CPU processes where there is none) that share the model; each but the first has its own process.
+        engine: auto takes vLLM where there are a GPU and vLLM, else the native engine. adapters: domain
+        adapters, as `add_adapter` takes them one by one; vLLM has to be told of them here.
 
-        Raises ModelNotFound, ModelLoadError, ControlConfigError.
+        Raises ModelNotFound, ModelLoadError, ControlConfigError, AdapterError.
         """
         folder = checkpoint.find(_published(path_or_repo), revision, token)
         settings = ControlSettings.parse(control)
         config = ControlConfig.load(folder)
+        if engine == "vllm" or (engine == "auto" and gguf_file is None and device is None and _has_vllm()):
+            from controllable_inference.engines.vllm.engine import VllmEngine
+
+            on_vllm = VllmEngine.load(
+                folder,
+                precision,
+                config,
+                settings,
+                limits=limits,
+                controller=controller,
+                adapters=adapters,
+                observer=observer,
+                tensor_parallel=tensor_parallel,
+            )
+            return cls(None, on_vllm.tokenizer, on_vllm, config, settings.trace)
         if tensor_parallel != 1 and (gguf_file is not None or device is not None):
             raise ModelLoadError(
                 "tensor_parallel shares safetensors among the first GPUs: no GGUF, no device"
@@ -110,7 +136,13 @@ class ControllableInference:
                 thinks = vocabulary.think_end is not None
                 controller = load_controller(folder, config, settings, model.config.hidden_size, thinks)
             prompts = PromptRenderer(tokenizer, vocabulary.think_end, config.fast_prefix if config else None)
-            running = Engine(model, prompts, vocabulary, controller, engine, observer, ranks)
+            running = NativeEngine(model, prompts, vocabulary, controller, limits, observer, ranks)
+            undo.callback(running.shutdown)
+            for adapter in adapters:
+                try:
+                    running.add_adapter(adapter)
+                except AdapterError as error:
+                    raise AdapterError(f"adapter {adapter.domain}: {error}") from error
             undo.pop_all()
         return cls(model, tokenizer, running, config, settings.trace)
 
@@ -174,10 +206,7 @@ class ControllableInference:
 
         Raises AdapterError, EngineBusy while requests run or wait.
         """
-        if self.engine.ranks is not None:
-            raise AdapterError("a model with tensor_parallel greater than 1 takes no domain adapters")
-        with self.engine.idle():
-            self.engine.adapters.add(adapter, self.model, self.engine.prompts)
+        self.engine.add_adapter(adapter)
         if default:
             self.default_adapter = adapter.domain
 
@@ -265,6 +294,10 @@ def _once(name: str, value: T, before: T | None) -> T:
             name, f"is {value!r} as an argument and {before!r} in the object given; say it once"
         )
     return value
+
+
+def _has_vllm() -> bool:
+    return torch.cuda.is_available() and importlib.util.find_spec("vllm") is not None
 
 
 def _published(path_or_repo: str | Path) -> str | Path:

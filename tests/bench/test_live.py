@@ -19,13 +19,13 @@ class Core:
 
     def __init__(self, clock):
         self.clock = clock
-        self.lifecycle = SimpleNamespace(end_path=self.takes(4), complete=self.takes(8))
-        self.judge = SimpleNamespace(
-            computed=lambda: (self.takes(1)(), self.judge.decide()),
-            decide=lambda: (self.takes(2)(), self.lifecycle.complete()),
+        lifecycle = SimpleNamespace(end_path=self.takes(4), complete=self.takes(8))
+        control = SimpleNamespace(
+            computed=lambda: (self.takes(1)(), control.decide()),
+            decide=lambda: (self.takes(2)(), lifecycle.complete()),
             drawn=self.takes(16),
         )
-        self._plan = self.takes(32)
+        self.outputs = SimpleNamespace(lifecycle=lifecycle, control=control, plan=self.takes(32))
 
     def takes(self, seconds):
         def call():
@@ -35,8 +35,8 @@ class Core:
 
     def step(self):
         self.takes(100)()
-        self.judge.computed()
-        self.lifecycle.end_path()
+        self.outputs.control.computed()
+        self.outputs.lifecycle.end_path()
 
 
 class Echo:
@@ -71,18 +71,19 @@ def test_decisions_are_control_and_what_is_done_about_them_is_not(monkeypatch):
     clock = ControlClock()
     with clock.on(engine):
         engine._core.step()
-        engine._core.judge.drawn()
-        engine._core._plan()
+        engine._core.outputs.control.drawn()
+        engine._core.outputs.plan()
     assert clock.engine == 100 + 1 + 2 + 8 + 4
     assert clock.control == 1 + 2 + 16 + 32
 
 
 def test_the_engine_is_left_as_it_was():
     engine = SimpleNamespace(_core=Core([0.0]))
-    before = (engine._core.judge.decide, engine._core._plan, sampler.token_statistics)
+    outputs = engine._core.outputs
+    before = (outputs.control.decide, outputs.plan, sampler.token_statistics)
     with ControlClock().on(engine):
-        assert engine._core.judge.decide is not before[0]
-    assert (engine._core.judge.decide, engine._core._plan, sampler.token_statistics) == before
+        assert outputs.control.decide is not before[0]
+    assert (outputs.control.decide, outputs.plan, sampler.token_statistics) == before
     assert "step" not in vars(engine._core)
 
 

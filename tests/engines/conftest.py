@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from controllable_inference.core.controller import Controller
 from controllable_inference.engines.native import tensor_parallel
-from controllable_inference.engines.native.engine import Engine
+from controllable_inference.engines.native.engine import NativeEngine
 from forked_ranks import Forks
 from tiny_engines import FAMILIES, Stepped, make_engine, make_model, make_tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -28,9 +28,9 @@ def models_by_family() -> dict[str, Any]:
 @pytest.fixture
 def engine_of(tokenizer: Any, models_by_family: dict[str, Any]) -> Any:
     """Makes engines that are shut down when the test ends: `engine_of(controller, family, **config)`."""
-    made: list[Engine] = []
+    made: list[NativeEngine] = []
 
-    def make(controller: Controller, family: str = "llama", **config: Any) -> Engine:
+    def make(controller: Controller, family: str = "llama", **config: Any) -> NativeEngine:
         made.append(make_engine(models_by_family[family], tokenizer, controller, **config))
         return made[-1]
 

@@ -59,7 +59,7 @@ def test_nothing_leaks(stepped, actions, blocks, erratic):
     engine.run()
     blocks_left = engine.core.scheduler.blocks
     assert blocks_left.free == blocks_left.blocks
-    assert len(engine.core.judge._free) == len(engine.core.judge.newest)
+    assert len(engine.core.outputs.control._free) == len(engine.core.outputs.control.newest)
     for request in requests:
         assert sum(kind in ("done", "failed") for kind in request.kinds) == 1
         assert request.kinds[-1] == "done"

@@ -183,7 +183,7 @@ def test_at_a_deadline_without_an_answer_the_best_path_is_made_to_give_one(engin
     running = engine(Thinks(4, 200, share=0.25))
     request = running.submit("1+2=", SamplingParams(seed=1), RequestBudget(deadline=60))
     running.step()
-    running.core.clock = running.core.lifecycle.clock = lambda: time.monotonic() + 60
+    running.core.outputs.clock = lambda: time.monotonic() + 60
     running.run()
     fates = sorted((p.fate, p.reason, p.closed) for p in request.result.paths)
     assert fates == [("kept", "eos", "deadline"), *[("stopped", "deadline", "")] * 3]

@@ -9,7 +9,7 @@ from controllable_inference.core.request import RequestBudget, SamplingParams
 
 def step_after(engine, seconds):
     """The engine's next step, so many seconds from now."""
-    engine.core.clock = lambda: time.monotonic() + seconds
+    engine.core.outputs.clock = lambda: time.monotonic() + seconds
     engine.step()
 
 

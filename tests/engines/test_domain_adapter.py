@@ -8,18 +8,18 @@ import torch
 from controllable_inference import ControllableInference, DomainAdapter, SamplingParams
 from controllable_inference.core.config import ControlConfig
 from controllable_inference.engines.adapters.tokens import add_rows
-from controllable_inference.engines.native.engine import EngineConfig
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.errors import AdapterError, EngineBusy, RequestError
 from tiny_engines import FAMILIES, make_model, make_tokenizer, save_checkpoint
 
-SMALL = EngineConfig(kv_blocks=200)
+SMALL = EngineLimits(kv_blocks=200)
 TOKENS = ["diagnosis:", "treatment:"]
 
 
 @pytest.fixture
 def model(tmp_path):
     folder = save_checkpoint(tmp_path, make_model(), make_tokenizer())
-    with ControllableInference.from_pretrained(folder, engine=SMALL) as model:
+    with ControllableInference.from_pretrained(folder, limits=SMALL) as model:
         yield model
 
 
@@ -105,7 +105,7 @@ def test_a_special_token_that_the_model_has_leaves_other_requests_steps_as_they_
         paths = model.generate("1+2=", SamplingParams(max_tokens=60), paths=8, seed=3, **named).paths
         return [path.steps for path in paths]
 
-    with ControllableInference.from_pretrained(folder, engine=SMALL) as model:
+    with ControllableInference.from_pretrained(folder, limits=SMALL) as model:
         before = steps()
         model.add_adapter(DomainAdapter("digits", list("0123456789")))
         assert sum(steps(adapter="digits")) > sum(before)

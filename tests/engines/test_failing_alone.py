@@ -13,7 +13,7 @@ from controllable_inference.core.equality import AnswerClasses
 from controllable_inference.core.features import STATISTICS
 from controllable_inference.core.request import RequestBudget, SamplingParams
 from controllable_inference.core.views import Answer, Plan, Prune, Spawn, Stop
-from controllable_inference.engines.native import engine_core
+from controllable_inference.engines import output_processor
 from controllable_inference.errors import ControllerError, RequestError
 from tiny_engines import Stepped, make_engine
 
@@ -214,7 +214,7 @@ def test_a_controller_that_starts_paths_without_end_is_stopped(stepped, monkeypa
         def decide(self, request):
             return [Spawn(1)]
 
-    monkeypatch.setattr(engine_core, "MOST_PATHS", 20)
+    monkeypatch.setattr(output_processor, "MOST_PATHS", 20)
     engine = stepped(Endless(4, 3))
     request = engine.submit("1+2=", SAMPLING)
     engine.run()
@@ -267,7 +267,7 @@ class Poison:
         if self.group is not None and self.engine.core.steps >= self.after:
             paths = self.group.paths if self.path is None else [self.group.paths[self.path]]
             tables = [p.table for p in paths] if self.group.paths else [self.group.prompt_table]
-            size = self.engine.engine.config.block_size
+            size = self.engine.engine.limits.block_size
             own = torch.tensor([block for table in tables for block in table], dtype=torch.long)
             self.mask = torch.isin(paged.slots // size, own)
         return self.forward(tokens, positions, paged, last)

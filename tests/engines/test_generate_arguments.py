@@ -4,7 +4,7 @@ import math
 
 import pytest
 from controllable_inference import ControllableInference, RequestBudget, SamplingParams
-from controllable_inference.engines.native.engine import EngineConfig
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.errors import ModelNotFound, RequestError
 from controllable_inference.model import request_budget
 from tiny_engines import make_model, make_tokenizer, save_checkpoint
@@ -13,7 +13,7 @@ from tiny_engines import make_model, make_tokenizer, save_checkpoint
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = save_checkpoint(tmp_path_factory.mktemp("plain"), make_model(), make_tokenizer())
-    with ControllableInference.from_pretrained(folder, engine=EngineConfig(kv_blocks=200)) as model:
+    with ControllableInference.from_pretrained(folder, limits=EngineLimits(kv_blocks=200)) as model:
         yield model
 
 

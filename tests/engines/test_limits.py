@@ -10,7 +10,7 @@ from controllable_inference.core.baselines import MajorityVote, SingleSample
 from controllable_inference.core.events import Done, Failed
 from controllable_inference.core.request import RequestBudget, SamplingParams
 from controllable_inference.core.views import Spawn
-from controllable_inference.engines.native.engine import EngineConfig
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.engines.prompt import PromptRenderer
 from controllable_inference.errors import (
     ControlConfigError,
@@ -56,7 +56,7 @@ def test_who_waits_too_long_is_told_so(stepped):
     engine.submit("1+2=", SamplingParams(seed=1))
     engine.step()
     late = engine.submit("1+2=")
-    engine.core.clock = lambda: time.monotonic() + 601
+    engine.core.outputs.clock = lambda: time.monotonic() + 601
     engine.step()
     assert late.events[-1].error == "QueueTimeout"
     assert late.kinds == ["failed"]
@@ -78,7 +78,7 @@ def test_at_the_deadline_the_finished_paths_are_voted_on(stepped):
     request = engine.submit("1+2=", SamplingParams(seed=5), RequestBudget(deadline=60))
     while "path_finished" not in request.kinds:
         engine.step()
-    engine.core.clock = engine.core.lifecycle.clock = lambda: time.monotonic() + 60
+    engine.core.outputs.clock = lambda: time.monotonic() + 60
     engine.step()
     assert request.result.usage.limited_by == "deadline"
     assert {p.fate for p in request.result.paths} == {"kept", "stopped"}
@@ -163,7 +163,7 @@ def test_a_prompt_that_is_the_same_without_thinking_is_read_once(stepped, monkey
 )
 def test_limits_that_no_engine_can_keep_are_refused_by_name(limit, value, said):
     with pytest.raises(EngineConfigError, match=f"^{limit} must be .*{said}"):
-        EngineConfig(**{limit: value})
+        EngineLimits(**{limit: value})
 
 
 def test_paths_end_where_the_context_ends(stepped):

@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 from controllable_inference import ControllableInference, DomainAdapter, SamplingParams
-from controllable_inference.engines.native.engine import EngineConfig
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.errors import AdapterError
 from peft import LoraConfig, get_peft_model
 from tiny_engines import make_model, make_tokenizer, save_checkpoint
@@ -31,7 +31,7 @@ def train(folder, *, seed=0, base=None, embeddings=False, **changes):
 
 
 def load(checkpoint):
-    return ControllableInference.from_pretrained(checkpoint, engine=EngineConfig(kv_blocks=200))
+    return ControllableInference.from_pretrained(checkpoint, limits=EngineLimits(kv_blocks=200))
 
 
 def continued(model, prompt, **extra):

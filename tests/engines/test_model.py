@@ -11,7 +11,7 @@ from controllable_inference.core.budget import BudgetPredictor
 from controllable_inference.core.config import BudgetConfig, CalibrationConfig, ControlConfig, GateConfig
 from controllable_inference.core.features import feature_dim
 from controllable_inference.core.gate import PathGate
-from controllable_inference.engines.native.engine import EngineConfig
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.errors import (
     ControlConfigError,
     ControllerError,
@@ -21,7 +21,7 @@ from controllable_inference.errors import (
 )
 from tiny_engines import make_model, make_tokenizer, save_checkpoint
 
-SMALL = EngineConfig(kv_blocks=200)
+SMALL = EngineLimits(kv_blocks=200)
 HIDDEN = 32
 
 
@@ -47,7 +47,7 @@ def controlled(tmp_path) -> Path:
 
 
 def test_a_folder_loads_and_answers_text_and_messages(plain):
-    with ControllableInference.from_pretrained(plain, engine=SMALL) as model:
+    with ControllableInference.from_pretrained(plain, limits=SMALL) as model:
         text = model.generate("1+2=", seed=1, budget=RequestBudget(paths=3))
         chat = model.generate([{"role": "user", "content": "1+2="}], seed=1, budget=RequestBudget(paths=3))
         assert len(text.paths) == 3
@@ -69,21 +69,21 @@ def test_an_error_that_a_controller_raises_reaches_who_asked_with_its_name(plain
             raise KeyError("x")
 
     with (
-        ControllableInference.from_pretrained(plain, engine=SMALL) as model,
+        ControllableInference.from_pretrained(plain, limits=SMALL) as model,
         pytest.raises(ControllerError, match=r"^Broken raised KeyError: 'x'$"),
     ):
         model.generate("1+2=", controller=Broken(20))
 
 
 def test_the_same_seed_gives_the_same_result_twice(plain):
-    with ControllableInference.from_pretrained(plain, engine=SMALL) as model:
+    with ControllableInference.from_pretrained(plain, limits=SMALL) as model:
         sampling = SamplingParams(max_tokens=40)
         first, second = (model.generate("1+2=", sampling, seed=5) for _ in range(2))
         assert first.paths == second.paths
 
 
 def test_streamed_events_end_with_done_and_closing_the_stream_cancels(plain):
-    with ControllableInference.from_pretrained(plain, engine=SMALL) as model:
+    with ControllableInference.from_pretrained(plain, limits=SMALL) as model:
         events = list(model.stream("1+2=", SamplingParams(max_tokens=20), seed=1))
         assert events[-1].type == "done"
         stream = model.stream("1+2=", seed=1)
@@ -100,7 +100,7 @@ def test_gate_and_budget_beside_the_weights_are_used(controlled):
         def on_metric(self, name, value, labels):
             seen.append((name, value))
 
-    with ControllableInference.from_pretrained(controlled, engine=SMALL, observer=Observer()) as model:
+    with ControllableInference.from_pretrained(controlled, limits=SMALL, observer=Observer()) as model:
         result = model.generate("1+2=", seed=3)
         scores = [value for name, value in seen if name == "controllable_gate_score"]
         assert scores
@@ -120,7 +120,7 @@ def test_the_operators_settings_bind(controlled):
         "computeBudget": {"enabled": False, "minCoefficient": "0", "maxCoefficient": "2", "maxTokens": 16},
         "trace": "summary",
     }
-    with ControllableInference.from_pretrained(controlled, control=control, engine=SMALL) as model:
+    with ControllableInference.from_pretrained(controlled, control=control, limits=SMALL) as model:
         result = model.generate("1+2=", seed=3)
         assert (result.usage.paths_started, result.usage.paths_pruned, result.usage.coefficient) == (
             2,
@@ -135,14 +135,14 @@ def test_a_policy_that_is_turned_off_is_not_even_read(controlled):
     foreign = {"hidden_dim": 8, "state": ["of a later version"], "actions": ["stop"], "start_paths": 3}
     (controlled / "control.json").write_text(json.dumps(written | {"policy": foreign | {"at_once": 6}}))
     with pytest.raises(ControlConfigError, match="of a later version"):
-        ControllableInference.from_pretrained(controlled, engine=SMALL)
+        ControllableInference.from_pretrained(controlled, limits=SMALL)
     off = {"policy": {"enabled": False}}
-    with ControllableInference.from_pretrained(controlled, control=off, engine=SMALL) as model:
+    with ControllableInference.from_pretrained(controlled, control=off, limits=SMALL) as model:
         assert model.generate("1+2=", seed=1).paths
 
 
 def test_effort_none_skips_the_thinking(controlled):
-    with ControllableInference.from_pretrained(controlled, engine=SMALL) as model:
+    with ControllableInference.from_pretrained(controlled, limits=SMALL) as model:
         fast = model.generate(
             [{"role": "user", "content": "1="}], budget=RequestBudget(effort="none"), seed=1
         )
@@ -152,7 +152,7 @@ def test_effort_none_skips_the_thinking(controlled):
 
 
 def test_a_baseline_takes_the_controllers_place_for_one_request(controlled):
-    with ControllableInference.from_pretrained(controlled, engine=SMALL) as model:
+    with ControllableInference.from_pretrained(controlled, limits=SMALL) as model:
         assert model.generate("1+2=", seed=3, controller=SingleSample(20)).usage.paths_started == 1
 
 
@@ -228,5 +228,5 @@ def test_layers_without_keys_and_values_are_refused(plain, tmp_path):
 
 
 def test_messages_that_are_none_are_refused(plain):
-    with ControllableInference.from_pretrained(plain, engine=SMALL) as model, pytest.raises(RequestError):
+    with ControllableInference.from_pretrained(plain, limits=SMALL) as model, pytest.raises(RequestError):
         model.generate([])

@@ -8,7 +8,7 @@ import gguf
 import pytest
 import torch
 from controllable_inference import ControllableInference, RequestBudget, SamplingParams
-from controllable_inference.engines.native.engine import EngineConfig
+from controllable_inference.engines.limits import EngineLimits
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -24,8 +24,8 @@ def smollm():
         # transformers reads the file three times, and makes one table of names for each module of the model.
         for read in ("GGUFReader", "get_tensor_name_map"):
             patch.setattr(gguf, read, functools.cache(getattr(gguf, read)))
-        config = EngineConfig(kv_blocks=64)
-        model = ControllableInference.from_pretrained(path.parent, gguf_file=path.name, engine=config)
+        config = EngineLimits(kv_blocks=64)
+        model = ControllableInference.from_pretrained(path.parent, gguf_file=path.name, limits=config)
     with model:
         yield model
 

@@ -7,11 +7,11 @@ from controllable_inference.core.baselines import MajorityVote
 from controllable_inference.core.config import ControlSettings
 from controllable_inference.core.load import budget_rule
 from controllable_inference.core.steps import StepDelimiters
-from controllable_inference.engines.native.engine import EngineConfig
+from controllable_inference.engines.limits import EngineLimits
 from tiny_engines import make_model, make_tokenizer, save_checkpoint
 from transformers import GenerationConfig
 
-SMALL = EngineConfig(kv_blocks=200)
+SMALL = EngineLimits(kv_blocks=200)
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def checkpoint(tmp_path):
 
 
 def test_a_greeting_gets_one_path(checkpoint):
-    with ControllableInference.from_pretrained(checkpoint(), engine=SMALL) as model:
+    with ControllableInference.from_pretrained(checkpoint(), limits=SMALL) as model:
         assert model.generate("hi", seed=1).usage.paths_started == 1
         assert model.generate("hi", seed=1, budget="high").usage.paths_started == 1
 
 
 def test_more_paths_are_there_for_the_asking(checkpoint):
-    with ControllableInference.from_pretrained(checkpoint(), engine=SMALL) as model:
+    with ControllableInference.from_pretrained(checkpoint(), limits=SMALL) as model:
         assert model.generate("hi", seed=1, paths=5).usage.paths_started == 5
         assert model.generate("hi", seed=1, paths=5, max_paths=3).usage.paths_started == 3
         assert model.generate("hi", seed=1, paths=99).usage.paths_started == 16  # what the operator allows
@@ -43,7 +43,7 @@ def test_it_writes_until_its_context_is_full_unless_the_operator_says_otherwise(
     folder = checkpoint()
     torch.manual_seed(0)
     for control, most in ((None, 254), ({"compute_budget": {"max_tokens": 9}}, 9)):
-        with ControllableInference.from_pretrained(folder, engine=SMALL, control=control) as model:
+        with ControllableInference.from_pretrained(folder, limits=SMALL, control=control) as model:
             never_ends = [model.generate("hi", seed=seed) for seed in range(3)]
             assert max(result.paths[0].tokens for result in never_ends) == most
 
@@ -66,7 +66,7 @@ def test_sampling_is_what_generation_config_says_where_a_request_says_nothing(
     checkpoint, generation, asked, expected
 ):
     drawn = []
-    with ControllableInference.from_pretrained(checkpoint(**generation), engine=SMALL) as model:
+    with ControllableInference.from_pretrained(checkpoint(**generation), limits=SMALL) as model:
         rule = model.engine.controller.plan
         model.engine.controller.plan = lambda prompt: drawn.append(prompt.sampling) or rule(prompt)
         model.generate("hi", SamplingParams(max_tokens=2, **asked), budget=RequestBudget(max_tokens=2))

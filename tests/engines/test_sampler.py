@@ -1,6 +1,7 @@
 import numpy as np
 import torch
-from controllable_inference.engines.native.sampler import SamplingBatch, path_key, sample, uniforms
+from controllable_inference.engines.native.sampler import SamplingBatch, sample, uniforms
+from controllable_inference.engines.path_key import path_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -10,13 +10,13 @@ from controllable_inference import ControllableInference, DomainAdapter, Samplin
 from controllable_inference.core.config import ControlConfig
 from controllable_inference.core.controller import BudgetRule, GatedController, confidence_rank
 from controllable_inference.core.events import Done
-from controllable_inference.engines.native.engine import EngineConfig
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.errors import AdapterError
 from test_limits import Waiter
 from tiny_engines import FAMILIES, make_model, make_tokenizer, other_ranks, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quick_ranks")
-SMALL = EngineConfig(kv_blocks=256)  # enough for all: who gives way for memory depends on who came when
+SMALL = EngineLimits(kv_blocks=256)  # enough for all: who gives way for memory depends on who came when
 PROMPTS = [
     "1+2=",
     "what is 12+30? and then? and after that, and in the end, and ever?",
@@ -42,7 +42,7 @@ class Listening(GatedController):
 
 def load(folder: Path, ranks: int) -> ControllableInference:
     return ControllableInference.from_pretrained(
-        folder, engine=SMALL, controller=Listening(), tensor_parallel=ranks
+        folder, limits=SMALL, controller=Listening(), tensor_parallel=ranks
     )
 
 

@@ -13,8 +13,8 @@ import pytest
 from controllable_inference import ControllableInference, SamplingParams
 from controllable_inference.core.baselines import MajorityVote
 from controllable_inference.core.events import Failed
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.engines.native import tensor_parallel
-from controllable_inference.engines.native.engine import EngineConfig
 from controllable_inference.engines.native.tensor_parallel import Ranks
 from controllable_inference.errors import EngineDead, ModelLoadError
 from test_limits import Waiter
@@ -22,7 +22,7 @@ from tiny_engines import make_model, make_tokenizer, other_ranks, save_checkpoin
 
 pytestmark = pytest.mark.usefixtures("quick_ranks")
 ENDLESS = MajorityVote(4, 240)
-SMALL = EngineConfig(kv_blocks=100)
+SMALL = EngineLimits(kv_blocks=100)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 def load(folder: Path, ranks: int) -> ControllableInference:
     return ControllableInference.from_pretrained(
-        folder, engine=SMALL, controller=ENDLESS, tensor_parallel=ranks
+        folder, limits=SMALL, controller=ENDLESS, tensor_parallel=ranks
     )
 
 

@@ -13,7 +13,7 @@ from controllable_inference.core.baselines import SingleSample
 from controllable_inference.core.config import CONTROL_FILE, ControlConfig, ControlSettings
 from controllable_inference.core.gate import PathGate
 from controllable_inference.core.load import load_controller
-from controllable_inference.engines.native.engine import EngineConfig
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.errors import ControlConfigError
 from controllable_inference.learn import control, pipeline
 from controllable_inference.learn.budget import BudgetRecipe
@@ -478,8 +478,8 @@ def test_memory_is_shared_so_that_no_recorded_path_is_pruned():
 
 def test_a_busy_machine_does_not_time_recordings_out(model, tmp_path, monkeypatch):
     one_by_one, hurried = 1, 0.001
-    defaults = (one_by_one, 256, hurried, *EngineConfig.__init__.__defaults__[3:])
-    monkeypatch.setattr(EngineConfig.__init__, "__defaults__", defaults)
+    defaults = (one_by_one, 256, hurried, *EngineLimits.__init__.__defaults__[3:])
+    monkeypatch.setattr(EngineLimits.__init__, "__defaults__", defaults)
     train(model, tmp_path / "work", [Part.BUDGET])
 
 

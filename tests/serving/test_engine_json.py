@@ -52,7 +52,8 @@ def test_a_manifest_with_nothing_but_a_uri_becomes_a_valid_engine_json_with_the_
     document = parse_manifest(manifest()).engine_config("/weights/model").to_json()
     jsonschema.validate(document, SCHEMA)
     assert document["model"] == {
-        "name": "nano", "path": "/weights/model", "precision": "auto", "tensorParallel": 1, "adapters": [],
+        "name": "nano", "path": "/weights/model", "precision": "auto", "engine": "auto", "tensorParallel": 1,
+        "adapters": [],
     }  # fmt: skip
     assert document["control"]["pathPruning"] == {"enabled": True, "maxPaths": 16, "threshold": None}
     assert document["control"]["computeBudget"]["maxTokens"] == 1024

@@ -14,8 +14,8 @@ from controllable_inference.bench.measure import LIMITS
 from controllable_inference.bench.replaced import replaced
 from controllable_inference.bench.systems import System
 from controllable_inference.core.request import SamplingParams
+from controllable_inference.engines.engine import Engine
 from controllable_inference.engines.native import sampler
-from controllable_inference.engines.native.engine import Engine
 from controllable_inference.learn.driver import ask_all
 from controllable_inference.learn.problems import Problem, is_correct
 
@@ -120,9 +120,10 @@ class ControlClock:
     def on(self, engine: Engine) -> Iterator[None]:
         """Measure that engine, which must have no requests when this begins and ends."""
         core = engine._core
-        control: list[tuple[Any, str]] = [(core.judge, name) for name in ("computed", "decide", "drawn")]
-        control += [(core, "_plan"), (sampler, "token_statistics")]
-        mechanism = [(core.lifecycle, "end_path"), (core.lifecycle, "complete")]
+        outputs, lifecycle = core.outputs, core.outputs.lifecycle
+        control: list[tuple[Any, str]] = [(outputs.control, name) for name in ("computed", "decide", "drawn")]
+        control += [(outputs, "plan"), (sampler, "token_statistics")]
+        mechanism = [(lifecycle, "end_path"), (lifecycle, "complete")]
         with ExitStack() as stack:
             for counts, calls in ((True, control), (False, mechanism)):
                 for owner, name in calls:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from controllable_inference.core.controller import Controller
 from controllable_inference.core.events import Done, Event, Failed
 from controllable_inference.core.request import Messages, RequestBudget, Result, SamplingParams
-from controllable_inference.engines.native.engine import Engine
+from controllable_inference.engines.engine import Engine
 from controllable_inference.errors import ControllableError
 
 

@@ -21,8 +21,10 @@ from controllable_inference.core.features import GATE_FEATURES, select
 from controllable_inference.core.gate import PathGate
 from controllable_inference.core.load import check_digests, load_policy, weights_digest
 from controllable_inference.core.policy import PolicyNet
+from controllable_inference.engines.engine import Engine
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.engines.native import checkpoint
-from controllable_inference.engines.native.engine import Engine, EngineConfig
+from controllable_inference.engines.native.engine import NativeEngine
 from controllable_inference.engines.prompt import PromptRenderer
 from controllable_inference.engines.vocabulary import THINK_END, Vocabulary
 from controllable_inference.errors import ControlConfigError, ControllableError
@@ -164,8 +166,8 @@ def record_task(
     known = shards.load()
     splits = {}
     # Nobody waits for these requests: on a busy machine one may stand in the queue for minutes.
-    patient = EngineConfig(queue_timeout=math.inf)
-    engine = Engine(subject.model, prompts, vocabulary, SingleSample(), patient)
+    patient = EngineLimits(queue_timeout=math.inf)
+    engine = NativeEngine(subject.model, prompts, vocabulary, SingleSample(), patient)
     try:
         missing_of = {
             split: [problem for problem in its if problem.question not in known]

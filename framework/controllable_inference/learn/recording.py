@@ -15,7 +15,7 @@ from controllable_inference.core.baselines import FastSample, MajorityVote
 from controllable_inference.core.features import STATISTICS
 from controllable_inference.core.request import Messages, PathResult, Result, SamplingParams
 from controllable_inference.core.views import Answer, Decision, Plan, PromptView, RequestView
-from controllable_inference.engines.native.engine import Engine
+from controllable_inference.engines.engine import Engine
 from controllable_inference.errors import ControllableError
 from controllable_inference.learn.driver import RequestFailed, as_chat, ask_all
 from controllable_inference.learn.records import PathRecord, ProblemRecord
@@ -177,7 +177,7 @@ def _fitting(engine: Engine, tokens: int, paths: int) -> int:
     """Requests of that many tokens a path that surely fit into memory at once: an engine without memory
     prunes, and a recording must not.
     """
-    whole = -(-min(tokens, engine.room) // engine.config.block_size) + 1
+    whole = -(-min(tokens, engine.room) // engine.limits.block_size) + 1
     return max(1, engine.stats().kv_blocks_free // (paths * whole))
 
 

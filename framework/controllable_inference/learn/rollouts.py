@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from controllable_inference.engines.native.engine import Engine
+from controllable_inference.engines.engine import Engine
 from controllable_inference.learn import recording
 from controllable_inference.learn.records import PathRecord, ProblemRecord
 from controllable_inference.learn.task import Judge, TaskProblem

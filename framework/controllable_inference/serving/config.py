@@ -39,11 +39,15 @@ class AdapterSection(_Section):
 
 
 class ModelSection(_Section):
-    """Which weights, what clients call them, and how many devices share them (one, if left out)."""
+    """Which weights, what clients call them, what computes them, and how many devices share them.
+
+    engine auto takes vLLM where there are a GPU and vLLM, else the native engine.
+    """
 
     name: str = Field(min_length=1)
     path: str = Field(min_length=1)
     precision: Literal["auto", "float32", "bfloat16", "float16"]
+    engine: Literal["auto", "native", "vllm"] = "auto"
     tensor_parallel: int = Field(default=1, ge=1)
     adapters: tuple[AdapterSection, ...] = ()
 

@@ -57,7 +57,7 @@ _SPEC_FIELDS = {
         "specialTokens",
         "budgetScale",
     },
-    "serving": {"image", "maxConcurrentRequests", "queue", "drainTimeout", "resources"},
+    "serving": {"engine", "image", "maxConcurrentRequests", "queue", "drainTimeout", "resources"},
     "serving.queue": {"size", "timeout"},
 }
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -84,6 +84,7 @@ class Manifest:
     revision: str | None
     digest: str | None
     precision: str
+    engine: str
     tensor_parallel: int
     adapters: tuple[Adapter, ...]
     control: dict[str, Any]
@@ -99,6 +100,7 @@ class Manifest:
             "name": self.name,
             "path": str(model_path),
             "precision": self.precision,
+            "engine": self.engine,
             "tensorParallel": self.tensor_parallel,
         }
         return EngineConfig.parse(
@@ -149,6 +151,7 @@ def parse_manifest(document: Mapping[str, Any]) -> Manifest:
         revision=model.get("revision"),
         digest=model.get("digest"),
         precision=model.get("precision", "auto"),
+        engine=serving.get("engine", "auto"),
         tensor_parallel=_mapping(spec, "gpu", "spec.").get("count") or 1,
         adapters=_adapters(model, name),
         control=_merged(_CONTROL_DEFAULTS, _mapping(spec, "control", "spec.")),

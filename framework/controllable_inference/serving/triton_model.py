@@ -3,8 +3,10 @@
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+from controllable_inference.core.domain import DomainAdapter
 from controllable_inference.core.events import Event
 from controllable_inference.core.request import Messages, RequestBudget, SamplingParams
 from controllable_inference.engines.metrics import EngineStats, Observer
@@ -16,9 +18,6 @@ from controllable_inference.serving.refusals import refusal
 from controllable_inference.serving.termination import write_termination_log
 from controllable_inference.serving.triton_request import parse_triton_request
 from controllable_inference.serving.triton_response import ResponseBuilder
-
-if TYPE_CHECKING:
-    from controllable_inference.model import ControllableInference
 
 log = logging.getLogger(__name__)
 
@@ -55,35 +54,48 @@ def build_engine(config: EngineConfig, observer: Observer) -> tuple[Engine, str 
 
     Raises ModelNotFound, ModelLoadError, ControlConfigError; AdapterError, which names the adapter.
     """
-    from controllable_inference.engines.native import engine
+    from controllable_inference.core.config import ControlSettings
+    from controllable_inference.engines.limits import EngineLimits
+    from controllable_inference.engines.vllm import remote
     from controllable_inference.model import ControllableInference
 
-    document = config.to_json()
-    model = ControllableInference.from_pretrained(
-        config.model.path,
-        precision=config.model.precision,
-        control=document["control"],
-        engine=engine.EngineConfig(
-            max_concurrent_requests=config.serving.max_concurrent_requests,
-            queue_size=config.serving.queue.size,
-            queue_timeout=config.serving.queue.timeout_seconds,
-        ),
-        observer=observer,
-        tensor_parallel=config.model.tensor_parallel,
+    settings = ControlSettings.parse(config.to_json()["control"])
+    limits = EngineLimits(
+        max_concurrent_requests=config.serving.max_concurrent_requests,
+        queue_size=config.serving.queue.size,
+        queue_timeout=config.serving.queue.timeout_seconds,
     )
-    for adapter in config.model.adapters:
-        _add(model, adapter)
+    wanted = config.model
+    adapters = [_adapter(section) for section in wanted.adapters]
+    if wanted.engine == "vllm" or (wanted.engine == "auto" and remote.is_for_this_machine()):
+        on_vllm = remote.RemoteEngine(
+            Path(wanted.path),
+            wanted.precision,
+            settings,
+            limits=limits,
+            adapters=adapters,
+            observer=observer,
+            tensor_parallel=wanted.tensor_parallel,
+        )
+        return on_vllm, on_vllm.think_end
+    model = ControllableInference.from_pretrained(
+        wanted.path,
+        precision=wanted.precision,
+        control=settings,
+        limits=limits,
+        adapters=adapters,
+        observer=observer,
+        tensor_parallel=wanted.tensor_parallel,
+        engine="native",
+    )
     return model.engine, model.engine.vocabulary.think_end
 
 
-def _add(model: "ControllableInference", adapter: AdapterSection) -> None:
-    from controllable_inference.engines.adapters import DomainAdapter
-
+def _adapter(section: AdapterSection) -> DomainAdapter:
     try:
-        scale, tokens = float(adapter.budget_scale), adapter.special_tokens
-        model.add_adapter(DomainAdapter(adapter.name, tokens, scale, adapter.path))
+        return DomainAdapter(section.name, section.special_tokens, float(section.budget_scale), section.path)
     except AdapterError as error:
-        raise AdapterError(f"adapter {adapter.name}: {error}") from error
+        raise AdapterError(f"adapter {section.name}: {error}") from error
 
 
 class ServedModel:

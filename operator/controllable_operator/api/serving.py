@@ -1,5 +1,7 @@
 """spec.serving: how requests are taken in, and what the pods are made of."""
 
+from typing import Literal
+
 from pydantic import ConfigDict, Field
 
 from controllable_operator.api.types import ApiModel, Duration, Quantity, rule, rules
@@ -50,6 +52,13 @@ class Resources(ApiModel):
 class Serving(ApiModel):
     """Admission, drain and pod resources."""
 
+    engine: Literal["auto", "native", "vllm"] = Field(
+        default="auto",
+        description=(
+            "engine that computes the model: vllm for GPUs, native for CPUs. Default: auto, which takes vllm "
+            "where the pod has a GPU and its image has vLLM, else native."
+        ),
+    )
     image: str = Field(
         default="",
         max_length=512,

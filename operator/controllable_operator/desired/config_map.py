@@ -29,7 +29,9 @@ def engine_config(model: ControllableModel) -> dict[str, Any]:
         for adapter in model.spec.model.adapters
     ]
     # Only where they say something: pods of before they were there would be made anew for a 1, or for none.
-    newer = ({"tensorParallel": gpus} if gpus > 1 else {}) | ({"adapters": adapters} if adapters else {})
+    newer: dict[str, Any] = {"tensorParallel": gpus} if gpus > 1 else {}
+    newer |= {"adapters": adapters} if adapters else {}
+    newer |= {"engine": serving.engine} if serving.engine != "auto" else {}
     return {
         "model": {
             "name": model.metadata.name,

@@ -9,22 +9,7 @@ import torch
 from torch import Tensor
 
 from controllable_inference.core.features import TokenStatistics, token_statistics
-
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser (Steele, Lea, Flood 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def path_key(seed: int, path: int) -> int:
-    """Key of one path's stream of random numbers."""
-    with np.errstate(over="ignore"):
-        start = _mix(np.array([seed & (2**64 - 1)], dtype=np.uint64) + _GAMMA)
-        return int(_mix(start ^ (np.uint64(path + 1) * _GAMMA))[0])
+from controllable_inference.engines.path_key import GAMMA, mix
 
 
 def uniforms(keys: np.ndarray, counters: np.ndarray) -> np.ndarray:
@@ -33,7 +18,7 @@ def uniforms(keys: np.ndarray, counters: np.ndarray) -> np.ndarray:
     keys, counters (rows,) uint64 -> (rows,) float64
     """
     with np.errstate(over="ignore"):
-        bits = _mix(keys + (counters + np.uint64(1)) * _GAMMA)
+        bits = mix(keys + (counters + np.uint64(1)) * GAMMA)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

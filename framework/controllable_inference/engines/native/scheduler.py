@@ -1,4 +1,4 @@
-"""Who computes in the next step: admission, prefill, decoding, and what gives way without memory."""
+"""Who computes in the next step: admission, prefill, decoding; and who is preempted when memory runs out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from controllable_inference.engines.native.block_manager import BlockManager
 from controllable_inference.engines.path import Path, PathGroup
+from controllable_inference.engines.rows import drop, least_promising
 
 
 @dataclass
@@ -144,11 +145,9 @@ class Scheduler:
             self.preempt(self.running[-1])
             return
         if self.running[0].trying:
-            self.drop(self.running[0].trying[-1])
+            drop(self.running[0].trying[-1], self)
             return
-        paths = self.running[0].running_paths
-        scored = [p for p in paths if p.score is not None] if len(paths) > 1 else []
-        self._evict(min(scored, key=lambda p: (p.score, -p.index), default=paths[-1]), step)
+        self._evict(least_promising(self.running[0]), step)
 
     def _evict(self, path: Path, step: Step) -> None:
         """A last path has come as far as memory goes, which is its end; of several, one is pruned."""
@@ -176,19 +175,20 @@ class Scheduler:
             self.blocks.free_table(path.table)
         self.blocks.free_table(group.prompt_table)
 
-    def drop(self, trial: Path) -> None:
-        """Take a trial out, and free its blocks."""
-        trial.fate = trial.fate or "stopped"
-        trial.group.trying.remove(trial)
-        self.blocks.free_table(trial.table)
-
-    def has_room_for(self, trial: Path) -> bool:
-        """Whether there is a row for it, and memory for all that it may write."""
-        rows = sum(group.rows for group in self.running)
-        needed = self.blocks.blocks_for(trial.cap - len(trial.tokens)) + 2
-        return rows < self.max_rows and needed <= self.blocks.free
-
-    def fork_prompt(self, path: Path) -> None:
+    def start(self, path: Path) -> None:
         """Let a path continue the computed prompt by sharing its blocks."""
         path.table = self.blocks.fork(path.group.prompt_table)
         path.computed = len(path.group.prompt)
+
+    def start_trial(self, trial: Path) -> bool:
+        """Let a trial go on from its path, if there is a row, and memory for all that it may write."""
+        rows = sum(group.rows for group in self.running)
+        needed = self.blocks.blocks_for(trial.cap - len(trial.tokens)) + 2
+        if rows >= self.max_rows or needed > self.blocks.free:
+            return False
+        assert trial.trial_of is not None
+        trial.table = self.blocks.fork(trial.trial_of.table)
+        return True
+
+    def free(self, path: Path) -> None:
+        self.blocks.free_table(path.table)

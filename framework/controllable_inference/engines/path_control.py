@@ -1,4 +1,7 @@
-"""The control loop's engine side: statistics of running paths, scores at boundaries, decisions done."""
+"""Control of running paths: their statistics, scores at step boundaries, and what a controller decides.
+
+The same for every engine: it is told of tokens that were computed and drawn, and acts through `Rows`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from controllable_inference.core.checks import check_decisions, check_scores
 from controllable_inference.core.controller import Controller
 from controllable_inference.core.features import STATISTICS, PathFeatures, TokenStatistics
 from controllable_inference.core.views import Close, Decision, Inject, Probe, Prune, Spawn, Stop
-from controllable_inference.engines.native.lifecycle import Lifecycle
+from controllable_inference.engines.lifecycle import Lifecycle
 from controllable_inference.engines.path import Path, PathGroup
 from controllable_inference.engines.vocabulary import Vocabulary
 from controllable_inference.errors import ControlConfigError
@@ -27,12 +30,15 @@ TRIAL_TOKENS = 32
 """Most tokens of a trial answer. One that is longer by then is none."""
 
 
-class Judge:
-    """spawns: what decisions asked for and the engine is to start, by request."""
+class PathControl:
+    """slots: how many paths there is room for at first. hidden_size: the model's. device: of hidden states.
+
+    spawns: paths that controllers have asked for and that are still to be started, by request.
+    """
 
     def __init__(self, lifecycle: Lifecycle, slots: int, hidden_size: int, device: torch.device) -> None:
         self.lifecycle = lifecycle
-        self.scheduler = lifecycle.scheduler
+        self.rows = lifecycle.rows
         self.spawns: dict[PathGroup, int] = {}
         self.features = PathFeatures(slots, hidden_size, device)
         self.newest = torch.zeros(slots, 3, device=device)  # statistics of tokens that are yet to be computed
@@ -170,8 +176,7 @@ class Judge:
         trial = Path(group, path.index, path.key, path.slot, [], path.computed, False, cap)
         trial.tokens, trial.written = begun, len(begun)
         trial.trial_of, trial.trial_at = path, len(path.tokens)
-        if self.scheduler.has_room_for(trial):
-            trial.table = self.scheduler.blocks.fork(path.table)
+        if self.rows.start_trial(trial):
             group.trying.append(trial)
 
     def inject(self, path: Path, text: str) -> None:

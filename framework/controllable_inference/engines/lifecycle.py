@@ -12,9 +12,9 @@ from controllable_inference.core.checks import check_answer, raised
 from controllable_inference.core.request import Fate
 from controllable_inference.core.views import Answer, Trial
 from controllable_inference.engines.metrics import Metrics
-from controllable_inference.engines.native.scheduler import Scheduler
 from controllable_inference.engines.outcome import NATURAL, result_of
 from controllable_inference.engines.path import Path, PathGroup
+from controllable_inference.engines.rows import Rows, drop
 from controllable_inference.engines.stream import stream
 from controllable_inference.engines.vocabulary import Vocabulary
 from controllable_inference.errors import ControllableError
@@ -28,13 +28,13 @@ class Lifecycle:
 
     def __init__(
         self,
-        scheduler: Scheduler,
+        rows: Rows,
         vocabulary: Vocabulary,
         metrics: Metrics,
         clock: Callable[[], float],
         on_release: Callable[[PathGroup], None],
     ) -> None:
-        self.scheduler = scheduler
+        self.rows = rows
         self.vocabulary = vocabulary
         self.metrics = metrics
         self._uncounted = Metrics()
@@ -42,7 +42,7 @@ class Lifecycle:
         self._on_release = on_release
 
     def is_here(self, group: PathGroup) -> bool:
-        return group in self.scheduler.running or group in self.scheduler.waiting
+        return group in self.rows.running or group in self.rows.waiting
 
     def metrics_of(self, group: PathGroup) -> Metrics:
         """Where to count what comes of a request."""
@@ -66,8 +66,8 @@ class Lifecycle:
         self._give_fate(path, fate, reason, detail)
         path.at_boundary = False
         for trial in [t for t in path.group.trying if t.trial_of is path]:
-            self.scheduler.drop(trial)
-        self.scheduler.blocks.free_table(path.table)
+            drop(trial, self.rows)
+        self.rows.free(path)
         group, words = path.group, self.vocabulary
         tokens = path.tokens[:-1] if reason == "eos" else path.tokens
         detokenizer = words.detokenizer_for(group)
@@ -98,7 +98,7 @@ class Lifecycle:
         assert path is not None
         path.trials += (Trial(trial.trial_at, *self._answer_in(said, group)),)
         trial.fate = "kept"
-        self.scheduler.drop(trial)
+        drop(trial, self.rows)
 
     def _answer_in(self, said: str | None, group: PathGroup) -> tuple[str | None, str | None]:
         """The answer in what stands behind the thinking, and its key. An equality that fails is counted."""
@@ -176,8 +176,8 @@ class Lifecycle:
 
     def _release(self, group: PathGroup) -> None:
         for trial in tuple(group.trying):
-            self.scheduler.drop(trial)
-        self.scheduler.release(group)
+            drop(trial, self.rows)
+        self.rows.release(group)
         self._on_release(group)
 
     def _trace(self, group: PathGroup, event: events.Event) -> None:
