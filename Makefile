@@ -69,7 +69,8 @@ test: test-units test-triton test-cluster  ## what guards every change: units, a
 
 .PHONY: test-all
 test-all:  ## the slow tests, too: run it before you finish a change of what they cover
-	@$(MAKE) --no-print-directory test TIER=
+	@WITH_VLLM=1 $(MAKE) --no-print-directory test TIER=
+	@$(MAKE) --no-print-directory test-vllm
 
 .PHONY: test-units
 test-units: venv  ## what needs neither Triton nor a cluster
@@ -81,6 +82,10 @@ test-triton: triton  ## the runtime on a real tritonserver
 
 # Whole files go to one of two clusters, in this order: those that take longest come first.
 CLUSTER_TESTS := tests/e2e/test_no_request_is_lost.py tests/dev tests/e2e tests/operator
+
+.PHONY: test-vllm
+test-vllm: venv  ## the engine on vLLM for CPUs, in an environment of its own (slow)
+	@dev/timed 'vLLM tests' $(PY) -m dev.vllm -m pytest --confcutdir=tests/vllm tests/vllm
 
 .PHONY: test-cluster
 test-cluster: venv  ## operator and end to end on a real cluster (KUBECONFIG, or the local one)

@@ -11,6 +11,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["cluster_fixtures", "marked_only"]
+collect_ignore = ["vllm"]  # which run with other packages, by `make test-vllm`
 
 TOGETHER = {
     "engines/test_tensor_parallel.py": "ranks",

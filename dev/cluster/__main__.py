@@ -133,7 +133,8 @@ def run(
 ) -> None:
     """Run a command in a cluster that has the project's images: run -- pytest -m cluster.
 
-    A cluster that was not up is started for it, and stopped again. RUNTIME_IMAGE and OPERATOR_IMAGE are set.
+    A cluster that was not up is started for it, and stopped again. RUNTIME_IMAGE and OPERATOR_IMAGE are set,
+    and with WITH_VLLM=1 RUNTIME_VLLM_IMAGE.
     """
     if not context.args:
         raise ClusterError("run needs a command", "python -m dev.cluster run -- kubectl get pods")
@@ -143,7 +144,9 @@ def run(
         up(install)
         references = _images(install)
         line, environment = _inside(context.args)
-        environment |= {f"{name.upper()}_IMAGE": reference for name, reference in references.items()}
+        environment |= {
+            f"{name.upper().replace('-', '_')}_IMAGE": reference for name, reference in references.items()
+        }
         status = ending.run(line, env=environment)
     finally:
         if not (was_up or keep):
@@ -180,7 +183,10 @@ def images(
     install: Install = False,
     only_build: Annotated[bool, typer.Option("--only-build", help="no cluster: just build")] = False,
 ) -> None:
-    """Build the project's images where their sources changed, and load them into the running cluster."""
+    """Build the project's images where their sources changed, and load them into the running cluster.
+
+    WITH_VLLM=1 adds a runtime with vLLM for CPUs.
+    """
     for reference in _images(install, only_build).values():
         print(reference)
 
@@ -209,7 +215,8 @@ def _images(install: bool, only_build: bool = False) -> dict[str, str]:
     paths = None if only_build else _paths()
     if paths:
         lifecycle.require_running(paths)
-    return {image.name: project.provide(image, paths, console) for image in project.IMAGES}
+    wanted = (*project.IMAGES, project.WITH_VLLM) if os.environ.get("WITH_VLLM") else project.IMAGES
+    return {image.name: project.provide(image, paths, console) for image in wanted}
 
 
 def _build_beside_images(install: bool) -> None:

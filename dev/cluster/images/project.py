@@ -26,8 +26,11 @@ from dev.cluster.paths import REPOSITORY, ClusterPaths, cache_dir, locked
 
 @dataclass(frozen=True)
 class Image:
+    """source: folder of images/ with its Dockerfile. inputs: what that copies, relative to the repository."""
+
     name: str
-    inputs: tuple[str, ...]  # what the Dockerfile copies, relative to the repository
+    source: str
+    inputs: tuple[str, ...]
     options: tuple[str, ...]
 
     @property
@@ -36,7 +39,7 @@ class Image:
 
     @property
     def dockerfile(self) -> Path:
-        return REPOSITORY / "images" / self.name / "Dockerfile"
+        return REPOSITORY / "images" / self.source / "Dockerfile"
 
     @property
     def folder(self) -> Path:
@@ -45,23 +48,22 @@ class Image:
 
 
 CTR = ["ctr", "--namespace", "k8s.io"]
+_RUNTIME_INPUTS = (
+    "images/runtime",
+    "constraints.txt",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "schemas",
+    "model_repository",
+    "models",
+    "framework",
+)
+_ON_BASE = f"--build-arg=CPU_BASE={buildah.BASE}"
 IMAGES = (
+    Image("runtime", "runtime", _RUNTIME_INPUTS, (_ON_BASE, "--target=cpu")),
     Image(
-        "runtime",
-        inputs=(
-            "images/runtime",
-            "constraints.txt",
-            "pyproject.toml",
-            "README.md",
-            "LICENSE",
-            "schemas",
-            "model_repository",
-            "models",
-            "framework",
-        ),
-        options=(f"--build-arg=CPU_BASE={buildah.BASE}", "--target=cpu"),
-    ),
-    Image(
+        "operator",
         "operator",
         inputs=("images/operator", "constraints.txt", "operator"),
         options=(f"--build-arg=BASE={buildah.BASE}",),
@@ -69,10 +71,20 @@ IMAGES = (
 )
 
 
+WITH_VLLM = Image(
+    "runtime-vllm",
+    "runtime",
+    (*_RUNTIME_INPUTS, "constraints-vllm.txt"),
+    (_ON_BASE, "--target=cpu-vllm"),
+)
+"""Only for who asks for it: it takes minutes, and 2 GB."""
+
+
 def is_outdated(reference: str) -> bool:
     """Whether a reference is to an image of the project that is not the last one built."""
     repository, _, tag = reference.rpartition(":")
-    return any(image.repository == repository and not (image.folder / tag).exists() for image in IMAGES)
+    known = (*IMAGES, WITH_VLLM)
+    return any(image.repository == repository and not (image.folder / tag).exists() for image in known)
 
 
 def content_hash(files: Iterable[Path], root: Path) -> str:
