@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from controllable_inference.bench import analysis
+from controllable_inference.bench import analysis, difficulty, gate_figures
 from controllable_inference.bench.analysis import Method, Table
 from controllable_inference.bench.live import Answered, Block, Served
 from controllable_inference.bench.sweep import SHIPPED
@@ -107,7 +107,7 @@ def test_the_setting_that_prunes_most_is_chosen_among_those_that_keep_enough():
 def test_difficulty_is_what_other_seeds_say():
     lucky, unlucky = seen([1.0, 0.75, 0.0]), seen([0.0, 0.75, 0.25])
     seeds = [measured(problems, one={}) for problems in (lucky, unlucky)]
-    assert analysis.difficulty_thirds(seeds).tolist() == [[2, 0, 1], [0, 1, 2]]
+    assert difficulty.difficulty_thirds(seeds).tolist() == [[2, 0, 1], [0, 1, 2]]
 
 
 def test_of_equally_difficult_problems_the_own_seed_does_not_break_the_tie():
@@ -115,7 +115,7 @@ def test_of_equally_difficult_problems_the_own_seed_does_not_break_the_tie():
     other = [*seen([0.5]), *seen([0.5], family="products"), *seen([0.0], family="gcd", level=1)]
     own = [*seen([0.0]), *seen([1.0], family="products"), *seen([0.0], family="gcd", level=1)]
     seeds = [measured(problems, one={}) for problems in (own, other)]
-    assert analysis.difficulty_thirds(seeds)[0].tolist() == [0, 1, 2]
+    assert difficulty.difficulty_thirds(seeds)[0].tolist() == [0, 1, 2]
 
 
 def test_thirds_add_up_every_seed_and_compare_with_full_voting():
@@ -130,7 +130,7 @@ def test_thirds_add_up_every_seed_and_compare_with_full_voting():
         },
     }
     seeds = [measured(seen([1.0, 0.5, 0.0]), **systems) for _ in range(2)]
-    (easy, middle, hard), every = analysis.thirds(seeds, rounds=50)
+    (easy, middle, hard), every = difficulty.thirds(seeds, rounds=50)
     assert [t.flops.mean for t in (easy, middle, hard)] == pytest.approx([-0.75, -0.35, 0.35])
     assert every.flops.mean == pytest.approx(-0.25)
     assert (easy.pass_rate, hard.pass_rate) == (1.0, 0.0)
@@ -144,7 +144,7 @@ def test_paths_are_counted_by_what_other_seeds_found_hard():
     systems = [{"SC_at_16": {}, SHIPPED: {"started": started}} for started in ([2, 4, 16], [16, 4, 2])]
     rates = [1.0, 0.5, 0.0], [0.0, 0.5, 1.0]
     seeds = [measured(seen(its), **system) for its, system in zip(rates, systems, strict=True)]
-    (easy, _, hard), _ = analysis.thirds(seeds, rounds=20)
+    (easy, _, hard), _ = difficulty.thirds(seeds, rounds=20)
     assert (easy.paths.mean, hard.paths.mean) == (16, 2)
 
 
@@ -197,7 +197,7 @@ def test_a_server_that_does_something_else_than_the_replay_is_noticed():
 
 def test_auc_is_taken_at_a_share_of_each_paths_steps():
     found = Table(measured(seen([0.5] * 10), one={}), rounds=20)
-    early, late = (analysis._discrimination(found, share) for share in (0.25, 1.0))
+    early, late = (gate_figures._discrimination(found, share) for share in (0.25, 1.0))
     assert early.within.mean == 0.5  # all say 0.5 at first
     assert late.within.mean == late.pooled.mean == 1.0
 

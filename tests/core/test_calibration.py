@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from controllable_inference.core.calibration import Calibration, Promise, recall_threshold
+from controllable_inference.core.calibration import Calibration, Promise, least_patience, recall_threshold
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,3 +68,29 @@ def test_right_paths_of_new_problems_are_kept_as_promised(seed):
 def test_scores_beyond_the_outermost_ones_seen_keep_their_order():
     calibration = Calibration.fit([0.4, 0.6], [0.2, 0.8], [1, 1])
     assert (calibration(torch.linspace(0, 1, 21)).diff() > 0).all()
+
+
+def test_the_smallest_patience_that_keeps_the_promise_is_chosen_from_the_largest_down():
+    # 300 problems, 5 % allowed: up to 8 lost answers reject "the risk is greater" at level 0.05.
+    assert least_patience([60, 30, 8, 3, 0], 300, 0.05) == 3
+    assert least_patience([60, 30, 9, 3, 0], 300, 0.05) == 4
+    # A larger patience that fails ends the walk, whatever smaller ones look like by chance.
+    assert least_patience([0, 0, 20, 0], 300, 0.05) == 4
+
+
+def test_too_few_problems_promise_nothing():
+    assert least_patience([0, 0, 0], 30, 0.05) is None
+    assert least_patience([0, 0, 0], 59, 0.05) == 1
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=4, deadline=None)
+def test_the_promised_risk_is_broken_no_more_often_than_said(seed):
+    """Over many calibrations, the true risk of what is chosen is too high in at most 5 of 100."""
+    rng = np.random.default_rng(seed)
+    risks = np.array([0.3, 0.2, 0.12, 0.08, 0.05, 0.03])  # of patience 1, 2, ...
+    broken = 0
+    for _ in range(400):
+        chosen = least_patience(rng.binomial(200, risks).tolist(), 200, 0.1)
+        broken += chosen is not None and risks[chosen - 1] > 0.1
+    assert broken / 400 <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5

@@ -18,7 +18,7 @@ from controllable_inference.errors import ControlConfigError
 from controllable_inference.learn import control, pipeline
 from controllable_inference.learn.budget import BudgetRecipe
 from controllable_inference.learn.gate import GateRecipe
-from controllable_inference.learn.pipeline import Options, Part, TrainingError
+from controllable_inference.learn.pipeline import Part, TrainingError, TrainingOptions
 from controllable_inference.learn.policy import PolicyRecipe, PPORecipe
 from controllable_inference.learn.problems import Split
 from controllable_inference.learn.progress import Progress
@@ -35,7 +35,7 @@ from models.nano.recipe import card
 from models.nano.recipe.base import BaseRecipe
 
 PARTS = list(Part)
-OPTIONS = Options(Sampling(paths=4, fast_paths=2, token_cap=24), problems=20, recall=0.6)
+OPTIONS = TrainingOptions(Sampling(paths=4, fast_paths=2, token_cap=24), problems=20, recall=0.6)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,7 +4,7 @@ import time
 import pytest
 import torch
 from controllable_inference.bench import archive, second
-from controllable_inference.bench.parts import Part
+from controllable_inference.bench.problem_sets import ProblemSet
 from controllable_inference.core.baselines import SingleSample
 from controllable_inference.core.features import STATISTICS
 from controllable_inference.core.request import RequestBudget, SamplingParams
@@ -170,8 +170,12 @@ def test_recordings_belong_to_the_weights_that_wrote_them_and_not_to_the_gate(tm
 
 def test_a_chunk_is_kept_under_all_that_it_depends_on(tmp_path):
     problems = tuple(Problem("gcd", 0, f"question {n}", "1", {}) for n in range(3))
-    part = Part("test", 1, problems)
-    others = [Part("test", 2, problems), Part("test", 1, problems[:2]), Part("test", 1, problems, paths=8)]
+    part = ProblemSet("test", 1, problems)
+    others = [
+        ProblemSet("test", 2, problems),
+        ProblemSet("test", 1, problems[:2]),
+        ProblemSet("test", 1, problems, paths=8),
+    ]
     names = {archive.file_of(tmp_path, p.chunks()[0]) for p in (part, *others)}
     assert len(names) == 4
     assert archive.file_of(tmp_path, part.chunks()[0]) in names

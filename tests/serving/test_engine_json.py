@@ -36,6 +36,8 @@ def rules_of(schema, definitions=None):
             value = {name: rules_of(each, definitions) for name, each in value.items()}
         elif key == "items":
             value = rules_of(value, definitions)
+        elif key == "anyOf":
+            value = [rules_of(each, definitions) for each in value]
         elif key == "required":
             value = sorted(value)
         rules[key] = value
@@ -56,7 +58,7 @@ def test_a_manifest_with_nothing_but_a_uri_becomes_a_valid_engine_json_with_the_
         "adapters": [],
     }  # fmt: skip
     assert document["control"]["pathPruning"] == {"enabled": True, "maxPaths": 16, "threshold": None}
-    assert document["control"]["computeBudget"]["maxTokens"] == 1024
+    assert document["control"]["computeBudget"]["maxTokens"] is None
     assert document["serving"]["queue"] == {"size": 256, "timeoutSeconds": 30.0}
     assert document["serving"]["drainTimeoutSeconds"] == 60.0
 

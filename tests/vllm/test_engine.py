@@ -244,6 +244,37 @@ def test_requests_that_need_more_memory_than_there_is_wait_for_each_other(on_vll
     assert no_blocks_used(on_vllm)
 
 
+def test_without_hidden_states_control_runs_on_the_log_probabilities_that_vllm_tells(
+    on_vllm, problems, monkeypatch
+):
+    """They are the observed ones, but for the entropy, of which vLLM tells the likeliest tokens' part."""
+    seen = {}
+
+    def note(request):
+        for path in request.running:
+            if path.at_boundary and path.statistics:
+                seen[path.index, path.tokens] = (
+                    path.statistic("step_logprob"),
+                    path.statistic("step_confidence"),
+                )
+        return []
+
+    controller = Told(3, 200, note)
+    controller.needs_features = True
+    controller.score = lambda features: features.new_zeros(len(features))
+    prompt = questions(problems, 1)[0]
+    on_vllm.generate(prompt, seed=6, controller=controller)
+    observed = dict(seen)
+    seen.clear()
+    runner = on_vllm.engine._runner
+    monkeypatch.setattr(runner, "observes", False)
+    on_vllm.generate(prompt, seed=6, controller=controller)
+    assert observed
+    assert seen.keys() == observed.keys()
+    for key, statistics in observed.items():
+        assert seen[key] == pytest.approx(statistics, abs=1e-3)
+
+
 def test_what_vllm_can_not_do_is_refused_by_name(on_vllm, monkeypatch, tmp_path):
     import vllm
     from controllable_inference.core.config import ControlSettings

@@ -6,16 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from controllable_inference.bench import parts
+from controllable_inference.bench import problem_sets
 from controllable_inference.bench.figures import (
     Budget,
-    Discrimination,
     Frontier,
-    Gate,
     Kind,
     LiveRow,
     Outside,
@@ -23,25 +20,23 @@ from controllable_inference.bench.figures import (
     Pruning,
     Row,
     SeedRow,
-    Third,
 )
 from controllable_inference.bench.frontier import (
     LARGEST_LOSS,
     Setting,
     accuracy_at,
-    cost_at,
     efficient,
     mix_at,
     no_loss,
 )
 from controllable_inference.bench.live import Served
 from controllable_inference.bench.measure import Measured
-from controllable_inference.bench.sweep import PRUNING, SHIPPED, UNGUARDED
+from controllable_inference.bench.sweep import SHIPPED
 from controllable_inference.bench.systems import System, Timing
 from controllable_inference.learn.problems import Cell
 from controllable_inference.learn.statistics import Estimate, Interval, Resamples, auc, spearman
 
-FULL, SINGLE = f"SC@{parts.PATHS}", "SC@1"
+FULL, SINGLE = f"SC@{problem_sets.PATHS}", "SC@1"
 RETENTION = 0.98
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 VOTING = "SC"
@@ -249,120 +244,6 @@ def pruning(table: Table, name: str) -> Pruning:
         table.stays_solved(name).interval,
         table.mean(name, "tokens").interval,
         (pruned / bound).interval,
-    )
-
-
-def gate_figures(
-    validation: Table, test: Table, methods: Sequence[Method], min_steps: int, by_rate: str = "latest score"
-) -> Gate:
-    """What the gate knows, and what pruning by it does."""
-    settings = {method.name: method.settings for method in methods}
-    by_solved = chosen_pruning(validation, [*settings[PRUNING], *settings[by_rate]], "stays_solved")
-    by_recall = chosen_pruning(validation, settings[UNGUARDED], "recall")
-    random_tokens = against = None
-    if by_solved is not None:
-        at_random = [
-            Setting(name, test.mean(name, "tokens"), test.stays_solved(name))
-            for name in (*settings["random"], FULL)
-        ]
-        level = Estimate(RETENTION, np.full(len(test.resamples.counts), RETENTION))
-        needed = cost_at(at_random, level)
-        random_tokens = needed.interval
-        against = (test.mean(by_solved, "tokens") - needed).interval
-    bins, outcomes, error = _calibration(test, min_steps)
-    return Gate(
-        [_discrimination(test, share) for share in SHARES],
-        bins,
-        outcomes,
-        error,
-        float(test.pass_rates.mean()),
-        float(1 - RETENTION * test.pass_rates.mean()),
-        None if by_solved is None else pruning(test, by_solved),
-        random_tokens,
-        against,
-        None if by_recall is None else pruning(test, by_recall),
-        [pruning(test, name) for name in settings[UNGUARDED]],
-    )
-
-
-def _discrimination(table: Table, share: float) -> Discrimination:
-    rows = [
-        (said[min(len(said) - 1, int(share * len(said)))], path.right, number)
-        for number, problem in enumerate(table.measured.problems)
-        for path in problem.paths
-        if (said := path.probabilities)
-    ]
-    scores, right, numbers = (np.array(column) for column in zip(*rows, strict=True))
-    found = table.resamples
-    pooled, within = (f(scores, right.astype(float), numbers) for f in (found.auc, found.within_auc))
-    return Discrimination(share, pooled.interval, within.interval)
-
-
-def _calibration(table: Table, min_steps: int) -> tuple[list[Any], list[Interval], Interval]:
-    """Over all boundaries at which a path may be pruned; a path weighs the same however many it has."""
-    rows = [
-        (probability, path.right, 1 / len(said), number)
-        for number, problem in enumerate(table.measured.problems)
-        for path in problem.paths
-        for said in [path.probabilities[max(min_steps - 1, 0) :]]
-        for probability in said
-    ]
-    scores, right, weights, numbers = (np.array(column) for column in zip(*rows, strict=True))
-    return table.resamples.calibration(scores, right.astype(float), weights, numbers)
-
-
-def difficulty_thirds(seeds: Sequence[Measured]) -> np.ndarray:
-    """(seeds, problems): 0 for the easiest third, 2 for the hardest, as the *other* seeds tell.
-
-    A problem's difficulty is the pass rate of its paths in all other seeds. In its own seed it would be
-    circular: bad luck would make a problem hard and dear at once. Of equally difficult problems those of the
-    family and level with the higher pass rate, in the other seeds too, are easier.
-    """
-    rates = np.array([[problem.pass_rate for problem in measured.problems] for measured in seeds])
-    cells = [(problem.family, problem.level) for problem in seeds[0].problems]
-    found = np.zeros(rates.shape, dtype=int)
-    for own in range(len(seeds)):
-        others = np.delete(rates, own, axis=0).mean(axis=0)
-        by_cell = {cell: others[[c == cell for c in cells]].mean() for cell in set(cells)}
-        order = sorted(range(len(cells)), key=lambda n: (-others[n], -by_cell[cells[n]], n))
-        for place, number in enumerate(order):
-            found[own, number] = place * 3 // len(order)
-    return found
-
-
-def thirds(seeds: Sequence[Measured], rounds: int = 2000) -> tuple[list[Third], Third]:
-    """Easy, middle and hard third, and all, over the problems that every seed saw, every seed counted."""
-    place = difficulty_thirds(seeds)
-    resamples = Resamples(place.shape[1], rounds)
-    names = ("easy third", "middle third", "hard third")
-    found = [_third(name, seeds, resamples, place == n) for n, name in enumerate(names)]
-    return found, _third("all", seeds, resamples, np.ones_like(place, dtype=bool))
-
-
-def whole(measured: Measured, rounds: int = 2000) -> Third:
-    """All problems of one seed, where there is no other that could tell them apart."""
-    everything = np.ones((1, len(measured.problems)), dtype=bool)
-    return _third("all", [measured], Resamples(len(measured.problems), rounds), everything)
-
-
-def _third(name: str, seeds: Sequence[Measured], resamples: Resamples, own: np.ndarray) -> Third:
-    """own (seeds, problems): which outcomes belong to it."""
-    members = own.sum(axis=0)
-
-    def mean(system: str, *fields: str) -> Estimate:
-        values = sum(np.array([m.of(system, field) for m in seeds]) for field in fields)
-        return resamples.ratio((values * own).sum(axis=0), members)
-
-    flops = [mean(system, "flops", "control_flops") for system in (SHIPPED, FULL)]
-    rates = np.array([[problem.pass_rate for problem in measured.problems] for measured in seeds])
-    return Third(
-        name,
-        float(rates[own].mean()),
-        mean(FULL, "tokens").interval,
-        mean(SHIPPED, "tokens").interval,
-        (flops[0] / flops[1] - 1).interval,
-        (mean(SHIPPED, "right") - mean(FULL, "right")).interval,
-        mean(SHIPPED, "started").interval,
     )
 
 

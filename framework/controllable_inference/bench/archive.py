@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from controllable_inference.bench.parts import TOKEN_CAP, Chunk
+from controllable_inference.bench.problem_sets import TOKEN_CAP, Chunk
 from controllable_inference.core.config import ControlConfig
 from controllable_inference.core.features import STATISTICS
 from controllable_inference.learn import records

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from controllable_inference.bench import flops
 from controllable_inference.bench.flops import ModelShape
-from controllable_inference.bench.parts import PATHS, TOKEN_CAP
+from controllable_inference.bench.problem_sets import PATHS, TOKEN_CAP
 from controllable_inference.bench.replaced import replaced
 from controllable_inference.bench.sweep import Control, Group
 from controllable_inference.core.controller import Controller

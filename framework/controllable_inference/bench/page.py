@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from controllable_inference.bench.analysis import FULL, SINGLE
 from controllable_inference.bench.figures import Figures, Frontier, Gate, Goal, LiveRow, Row
 from controllable_inference.bench.frontier import LARGEST_LOSS, LOWEST_END
-from controllable_inference.bench.parts import FOREIGN, HARDER, UNSEEN_FAMILIES
+from controllable_inference.bench.problem_sets import FOREIGN, HARDER, UNSEEN_FAMILIES
 from controllable_inference.bench.sweep import SHIPPED
 from controllable_inference.bench.systems import Timing
 from controllable_inference.bench.wording import (

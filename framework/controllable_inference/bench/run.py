@@ -23,20 +23,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as RichTable
 from transformers.utils.logging import disable_progress_bar
 
-from controllable_inference.bench import analysis, archive, page, sweep
+from controllable_inference.bench import analysis, archive, difficulty, gate_figures, page, sweep
 from controllable_inference.bench.analysis import FULL, RIVALS, SINGLE, Method, Table
-from controllable_inference.bench.figures import Conditions, Figures, SecondModel
+from controllable_inference.bench.figures import Conditions, Figures, Gate, SecondModel
 from controllable_inference.bench.goals import goals
 from controllable_inference.bench.live import Served, rounds_of, serve
 from controllable_inference.bench.measure import Measured, as_json
-from controllable_inference.bench.parts import (
+from controllable_inference.bench.problem_sets import (
     GREEDY,
     OUT_OF_DISTRIBUTION,
     PATHS,
     TEST,
     TOKEN_CAP,
     VALIDATION,
-    Part,
+    ProblemSet,
     Scale,
     parts_of,
 )
@@ -62,7 +62,7 @@ def test_problems(count: int, seed: int) -> list[Problem]:
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluationOptions:
     """output: folder of results.md. work: of recordings. second: another model, None for none."""
 
     model: Path
@@ -90,7 +90,7 @@ class Clock:
         self.file.write_text(json.dumps(self.seconds))
 
 
-def main(options: Options, console: Console | None = None) -> Figures:
+def main(options: EvaluationOptions, console: Console | None = None) -> Figures:
     """Everything, with progress on `console`. Writes results.md, results.json and pictures to the output."""
     console = console or Console()
     disable_progress_bar()  # of loading weights: it would break ours
@@ -128,7 +128,7 @@ def main(options: Options, console: Console | None = None) -> Figures:
 
 
 def _measure(
-    options: Options, cache: Path, parts: Sequence[Part], console: Console
+    options: EvaluationOptions, cache: Path, parts: Sequence[ProblemSet], console: Console
 ) -> dict[tuple[str, int], Measured]:
     """Every part by name and seed. The validation part comes first: a table of budgets is made from it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -152,7 +152,7 @@ def _measure(
 
 
 def _serve(
-    options: Options, systems: Sequence[System], parts: Sequence[Part], console: Console
+    options: EvaluationOptions, systems: Sequence[System], parts: Sequence[ProblemSet], console: Console
 ) -> list[Served]:
     by_seed = {part.seed: part for part in parts if part.name == TEST}
     problems = by_seed[max(by_seed)].problems  # every seed has them
@@ -197,8 +197,8 @@ def _find_systems(model: Path, names: Sequence[str]) -> list[System]:
 
 
 def figures_of(
-    options: Options,
-    parts: Sequence[Part],
+    options: EvaluationOptions,
+    parts: Sequence[ProblemSet],
     measured: dict[tuple[str, int], Measured],
     methods: Sequence[Method],
     chosen: dict[str, str],
@@ -219,7 +219,7 @@ def figures_of(
     repeated = range(min(len(its.problems) for its in seeds.values()))
     same = {seed: seeds[seed].where(repeated) for seed in sorted(seeds)}
     headline = [SINGLE, FULL, *(chosen[name] for name in RIVALS if name in chosen), SHIPPED]
-    thirds, every = analysis.thirds(list(same.values())) if len(same) > 1 else ([], None)
+    thirds, every = difficulty.thirds(list(same.values())) if len(same) > 1 else ([], None)
     by_method = {method.name: method for method in methods}
     single, voting = analysis.errors_saved(test, by_method[analysis.VOTING].settings)
     figures = Figures(
@@ -229,7 +229,7 @@ def figures_of(
         frontiers=analysis.frontiers(validation, test, _compared(methods, control)),
         gate=_gate(control, validation, test, methods),
         thirds=thirds,
-        whole=every or analysis.whole(whole),
+        whole=every or difficulty.whole(whole),
         whole_tokens_saved=test.mean(SHIPPED, "tokens").saved_against(test.mean(FULL, "tokens")).interval,
         errors_saved_single=single,
         errors_saved_voting=voting,
@@ -252,17 +252,15 @@ def _compared(methods: Sequence[Method], control: Control) -> list[Method]:
     return [method for method in methods if method.name not in left_out]
 
 
-def _gate(
-    control: Control, validation: Table, test: Table, methods: Sequence[Method]
-) -> analysis.Gate | None:
+def _gate(control: Control, validation: Table, test: Table, methods: Sequence[Method]) -> Gate | None:
     if control.gate is None:
         return None
-    return analysis.gate_figures(validation, test, methods, control.gate.min_steps)
+    return gate_figures.gate_figures(validation, test, methods, control.gate.min_steps)
 
 
 def _conditions(
-    options: Options,
-    parts: Sequence[Part],
+    options: EvaluationOptions,
+    parts: Sequence[ProblemSet],
     measured: dict[tuple[str, int], Measured],
     repeated: int,
     clock: Clock,
@@ -341,7 +339,7 @@ def options_of(
     quick: bool = False,
     processes: int | None = None,
     second: str | None = None,
-) -> Options:
+) -> EvaluationOptions:
     """What the command was given, with what it leaves open filled in. A quick run writes beside its work.
 
     second: path of another model, "none" for none, None for SmolLM2 where it is installed (and not if quick).
@@ -361,4 +359,4 @@ def options_of(
     elif second is None and not quick:
         other = smollm()
     where = output or (work / "quick" if quick else Path("docs"))
-    return Options(model, where, work, scale, quick, live, processes or cores(), other)
+    return EvaluationOptions(model, where, work, scale, quick, live, processes or cores(), other)

@@ -18,7 +18,7 @@ from controllable_inference.bench.analysis import FULL, SINGLE, Table
 from controllable_inference.bench.figures import SecondModel
 from controllable_inference.bench.flops import ModelShape
 from controllable_inference.bench.measure import measure
-from controllable_inference.bench.parts import PATHS
+from controllable_inference.bench.problem_sets import PATHS
 from controllable_inference.bench.sweep import SHIPPED, Control
 from controllable_inference.learn import records
 from controllable_inference.learn.problems import Problem, is_correct

@@ -23,7 +23,7 @@ from controllable_inference.core.baselines.weighing import Score
 from controllable_inference.core.calibration import Promise
 from controllable_inference.core.config import ControlConfig, ControlSettings, GateConfig
 from controllable_inference.core.controller import Controller, GatedController
-from controllable_inference.core.load import load_controller
+from controllable_inference.core.load import load_gated
 from controllable_inference.core.views import Decision, Prune, RequestView
 from controllable_inference.learn.problems import Cell
 from controllable_inference.learn.records import ProblemRecord
@@ -170,7 +170,7 @@ class Control:
 
         def with_settings(changes: dict[str, Any], its: ControlConfig | None = config) -> GatedController:
             parsed = ControlSettings.model_validate(changes)
-            return load_controller(folder, its, parsed, hidden_size, thinks)
+            return load_gated(folder, its, parsed, hidden_size, thinks)
 
         shipped = with_settings({})
         wanted = settings_of(config, shipped) if settings is None else settings

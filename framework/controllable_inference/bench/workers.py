@@ -19,7 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 from controllable_inference.bench import archive, sweep
 from controllable_inference.bench.flops import ModelShape
 from controllable_inference.bench.measure import Measured, measure
-from controllable_inference.bench.parts import GREEDY, TOKEN_CAP, Chunk
+from controllable_inference.bench.problem_sets import GREEDY, TOKEN_CAP, Chunk
 from controllable_inference.bench.sweep import Control
 from controllable_inference.learn.problems import Cell, is_correct
 from controllable_inference.learn.recording import record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,41 @@ class Promise:
     @property
     def _knots(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return (0.0, min(max(self.probability, 1e-4), 1 - 1e-4), 1.0), (0.0, self.at, 1.0)
+
+
+def least_patience(lost: Sequence[int], problems: int, max_risk: float, error: float = 0.05) -> int | None:
+    """The smallest patience of an early exit whose risk is at most `max_risk`; None where none is known to.
+
+    lost: for patience 1, 2, ..., of how many calibration problems the exit took a right answer away. A
+    problem's loss is 0 or 1, and the risk is its mean on new problems of the same distribution. Learn then
+    test (Angelopoulos et al. 2021, arXiv:2110.01052), as Conformal Thinking uses it for stopping rules
+    (arXiv:2602.03814): from the largest patience down, each is tested with the exact binomial p-value of "its
+    risk is greater", and the first that is not rejected at level `error` ends the walk. So with a probability
+    of at least 1 - `error` over calibration problems, the patience that is returned keeps the promise.
+    """
+    least = None
+    for patience in range(len(lost), 0, -1):
+        if _binomial_cdf(lost[patience - 1], problems, max_risk) > error:
+            break
+        least = patience
+    return least
+
+
+def _binomial_cdf(successes: int, trials: int, probability: float) -> float:
+    """P(X <= successes) for X ~ Binomial(trials, probability)."""
+    if probability >= 1:
+        return float(successes >= trials)
+    if probability <= 0:
+        return 1.0
+    logs = (
+        math.lgamma(trials + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(trials - k + 1)
+        + k * math.log(probability)
+        + (trials - k) * math.log1p(-probability)
+        for k in range(successes + 1)
+    )
+    return min(1.0, math.fsum(map(math.exp, logs)))
 
 
 def recall_threshold(lowest: Sequence[Sequence[float]], recall: float) -> float:

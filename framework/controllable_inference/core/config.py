@@ -92,6 +92,21 @@ class ClosingConfig(_Strict):
     answer_share: float = Field(default=0.125, ge=0, le=0.5)
 
 
+class EarlyExitConfig(_Strict):
+    """What closing a path early was seen to cost, on calibration problems that each had one path.
+
+    every: steps from one trial answer to the next. problems: how many. right: of how many the path's own
+    answer was right. lost: for a patience of 1, 2, ... trials that agree, of how many a right answer was lost
+    by closing there. thinking: the share of thinking tokens that was left, for each of these.
+    """
+
+    every: int = Field(default=1, ge=1)
+    problems: int = Field(ge=1)
+    right: int = Field(ge=0)
+    lost: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    thinking: list[Annotated[float, Field(ge=0)]] = Field(min_length=1)
+
+
 class PolicyConfig(_Strict):
     """state and actions name the net's inputs and outputs, in their order (`policy.STATE`, `policy.ACTIONS`).
 
@@ -128,6 +143,7 @@ class ControlConfig(_Strict):
     gate: GateConfig | None = None
     budget: BudgetConfig | None = None
     policy: PolicyConfig | None = None
+    early_exit: EarlyExitConfig | None = None
     digests: dict[str, str] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
     figures: dict[str, Any] = Field(default_factory=dict)
@@ -189,12 +205,19 @@ class PolicySettings(_Settings):
     enabled: bool = True
 
 
+class EarlyExitSettings(_Settings):
+    """max_risk: at most this share of questions may lose a right answer to it; None closes no path early."""
+
+    max_risk: float | None = Field(default=None, gt=0, lt=1)
+
+
 class ControlSettings(_Settings):
     """The `control` part of engine.json (the resource's spec.control). Fractions may come as strings."""
 
     path_pruning: PathPruning = PathPruning()
     compute_budget: ComputeBudget = ComputeBudget()
     policy: PolicySettings = PolicySettings()
+    early_exit: EarlyExitSettings | None = None
     trace: Literal["none", "summary", "full"] = "summary"
 
     @classmethod

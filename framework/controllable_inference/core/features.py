@@ -103,9 +103,12 @@ def token_statistics(log_probs: Tensor, tokens: Tensor) -> TokenStatistics:
     token.
     """
     logprob = log_probs.gather(-1, tokens[:, None]).squeeze(-1)
-    finite = log_probs.clamp_min(torch.finfo(log_probs.dtype).min)  # 0 * -inf would not be a number
-    entropy = -(log_probs.exp() * finite).sum(-1)
-    confidence = -finite.topk(min(CONFIDENCE_TOP_K, log_probs.shape[-1]), dim=-1).values.mean(-1)
+    # In place, as memory for one more (rows, vocabulary) costs more than what is computed in it. A token that
+    # can't be drawn has 0 * -inf, which is no number, and counts as 0.
+    weighted = log_probs.exp().mul_(log_probs).nan_to_num_(nan=0.0)
+    entropy = -weighted.sum(-1)
+    top = log_probs.topk(min(CONFIDENCE_TOP_K, log_probs.shape[-1]), dim=-1).values
+    confidence = -top.clamp_min(torch.finfo(log_probs.dtype).min).mean(-1)
     return TokenStatistics(logprob, entropy, confidence)
 
 

@@ -12,17 +12,19 @@ from torch import Tensor
 
 from controllable_inference.core.allocation import BudgetRule
 from controllable_inference.core.budget import BudgetPredictor
-from controllable_inference.core.calibration import Calibration, Promise
+from controllable_inference.core.calibration import Calibration, Promise, least_patience
 from controllable_inference.core.config import (
     CONTROL_FILE,
     BudgetConfig,
     ClosingConfig,
     ControlConfig,
     ControlSettings,
+    EarlyExitConfig,
     GateConfig,
     PolicyConfig,
 )
-from controllable_inference.core.controller import GatedController, confidence_rank
+from controllable_inference.core.controller import Controller, GatedController, confidence_rank
+from controllable_inference.core.early_exit import EarlyExit
 from controllable_inference.core.features import compares, select
 from controllable_inference.core.gate import PathGate
 from controllable_inference.core.policy import ACTIONS, STATE, Outlay, Policy, PolicyNet
@@ -32,6 +34,37 @@ log = logging.getLogger(__name__)
 
 
 def load_controller(
+    folder: Path, config: ControlConfig | None, settings: ControlSettings, hidden_size: int, thinks: bool
+) -> Controller:
+    """The shipped controller of a model, whose paths are closed early where that is asked for.
+
+    Raises ControlConfigError as `load_gated` does, and for an early exit that can't be promised.
+    """
+    controller = load_gated(folder, config, settings, hidden_size, thinks)
+    max_risk = settings.early_exit.max_risk if settings.early_exit else None
+    if max_risk is None:
+        return controller
+    return _closed_early(controller, folder, config.early_exit if config else None, max_risk)
+
+
+def _closed_early(
+    controller: GatedController, folder: Path, seen: EarlyExitConfig | None, max_risk: float
+) -> EarlyExit:
+    if seen is None:
+        raise ControlConfigError(
+            f"earlyExit.maxRisk is {max_risk}, and {folder / CONTROL_FILE} does not tell what an early exit "
+            "costs this model: `controllable-inference train early-exit` finds out"
+        )
+    patience = least_patience(seen.lost, seen.problems, max_risk)
+    if patience is None:
+        raise ControlConfigError(
+            f"earlyExit.maxRisk is {max_risk}, which {seen.problems} calibration problems can't promise for "
+            f"any patience up to {len(seen.lost)}: allow more, or calibrate on more (train early-exit)"
+        )
+    return EarlyExit(controller, every=seen.every, patience=patience)
+
+
+def load_gated(
     folder: Path, config: ControlConfig | None, settings: ControlSettings, hidden_size: int, thinks: bool
 ) -> GatedController:
     """hidden_size: the model's. thinks: whether it has a thinking segment that fast mode can skip.

@@ -13,9 +13,10 @@ from controllable_inference.core.config import ControlConfig
 from controllable_inference.errors import ControllableError
 
 try:
-    from controllable_inference.learn import pipeline
+    from controllable_inference.learn import early_exit, pipeline
     from controllable_inference.learn import task as tasks
     from controllable_inference.learn.problems import CONTROL_FAMILIES, cells
+    from controllable_inference.learn.subject import find_model
 except ModuleNotFoundError as error:
     if error.name != "reasoning_gym":
         raise
@@ -49,12 +50,12 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     return pipeline.train(
-        pipeline.find_model(model, output),
+        find_model(model, output),
         find_task(task, problems, problems_per_split),
         [pipeline.Part(part) for part in parts],
         output=output,
         work=work,
-        options=pipeline.Options(
+        options=pipeline.TrainingOptions(
             sampling=Sampling(paths=paths, token_cap=max_tokens, temperature=temperature, seed=seed),
             problems=problems_per_split,
             tolerant=tolerant,
@@ -62,6 +63,39 @@ def train(
             tested=tested,
             concurrency=concurrency,
         ),
+    )
+
+
+def calibrate_early_exit(
+    model: str,
+    *,
+    task: str,
+    problems: Path | None,
+    most: int | None,
+    every: int,
+    temperature: float,
+    max_tokens: int,
+    seed: int,
+    tolerant: bool,
+    output: Path | None,
+    concurrency: int,
+    threads: int | None,
+) -> ControlConfig:
+    """Find out what early exits cost a model; the arguments are the command's options."""
+    transformers_logging.disable_progress_bar()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return early_exit.calibrate(
+        find_model(model, output),
+        find_task(task, problems, most),
+        most=most,
+        every=every,
+        temperature=temperature,
+        token_cap=max_tokens,
+        seed=seed,
+        tolerant=tolerant,
+        output=output,
+        concurrency=concurrency,
     )
 
 

@@ -47,7 +47,7 @@ TOLERANCE = 0.005  # accuracy that fast mode may cost on validation
 
 
 @dataclass(frozen=True)
-class Setting:
+class ControlTarget:
     """What control is made for: what coefficient 1 buys, and the recall of right paths that it promises.
 
     can_be_fast: whether the model has a thinking segment that can be left out.
@@ -96,12 +96,12 @@ class BudgetPart:
     predictor: BudgetPredictor
     fast_threshold: float
 
-    def config(self, setting: Setting) -> BudgetConfig:
+    def config(self, target: ControlTarget) -> BudgetConfig:
         return BudgetConfig(
             input_dim=self.predictor.input_dim,
             hidden_dim=self.predictor.lstm.hidden_size,
-            base_paths=setting.paths,
-            base_tokens=setting.token_cap,
+            base_paths=target.paths,
+            base_tokens=target.token_cap,
             fast_threshold=self.fast_threshold,
         )
 
@@ -126,14 +126,14 @@ class PolicyPart:
         )
 
 
-def rule(fast_threshold: float, setting: Setting) -> BudgetRule:
+def rule(fast_threshold: float, target: ControlTarget) -> BudgetRule:
     """The budget rule of the shipped model."""
     return BudgetRule(
-        setting.paths,
-        setting.token_cap,
-        setting.paths,
+        target.paths,
+        target.token_cap,
+        target.paths,
         fast_threshold=fast_threshold,
-        can_be_fast=setting.can_be_fast,
+        can_be_fast=target.can_be_fast,
     )
 
 
@@ -161,7 +161,7 @@ def train_gate_part(
     train: list[ProblemRecord],
     validation: list[ProblemRecord],
     calibration: list[ProblemRecord],
-    setting: Setting,
+    target: ControlTarget,
     hidden_columns: int,
     say: Callable[[str], None],
 ) -> GatePart:
@@ -173,8 +173,8 @@ def train_gate_part(
     say(f"gate: validation loss {loss:.4f}, {discrimination(gate, validation)}")
     part = GatePart(gate, calibrate(gate, calibration, MIN_STEPS), Promise(THRESHOLD, THRESHOLD))
     lowest = lowest_scores(part.probability, calibration, MIN_STEPS)
-    promise = Promise(recall_threshold(lowest, setting.recall), THRESHOLD)
-    say(f"gate: {setting.recall:.0%} of right paths score above {promise.probability:.4f}, now {THRESHOLD}")
+    promise = Promise(recall_threshold(lowest, target.recall), THRESHOLD)
+    say(f"gate: {target.recall:.0%} of right paths score above {promise.probability:.4f}, now {THRESHOLD}")
     return replace(part, promise=promise)
 
 
@@ -182,15 +182,15 @@ def train_budget_part(
     gate: GatePart | None,
     train: list[ProblemRecord],
     validation: list[ProblemRecord],
-    setting: Setting,
+    target: ControlTarget,
     say: Callable[[str], None],
 ) -> BudgetPart:
     """Train a budget predictor, and choose when to be fast beside the gate it will work with, if any."""
     predictor, error = train_budget(train, validation, BudgetRecipe())
     say(f"budget: mean absolute error {error:.3f} on validation")
-    if not setting.can_be_fast:
+    if not target.can_be_fast:
         return BudgetPart(predictor, 0.0)
-    return BudgetPart(predictor, _choose_fast_threshold(gate, predictor, validation, setting, say))
+    return BudgetPart(predictor, _choose_fast_threshold(gate, predictor, validation, target, say))
 
 
 def is_all_fast(budget: BudgetPart | None, records: Sequence[ProblemRecord]) -> bool:
@@ -203,7 +203,7 @@ def train_policy_part(
     budget: BudgetPart | None,
     calibration: list[ProblemRecord],
     validation: list[ProblemRecord],
-    setting: Setting,
+    target: ControlTarget,
     say: Callable[[str], None],
 ) -> TrainedPolicy:
     """Train a policy beside this gate and budget predictor.
@@ -211,8 +211,8 @@ def train_policy_part(
     It learns from the calibration split: on problems that the gate has learned from, scores are better than
     they will ever be again, and a policy would come to trust them too much.
     """
-    beside = under_policy(gate, budget, setting)
-    return train_policy(calibration, validation, beside, PolicyRecipe(), say, token_cap=setting.token_cap)
+    beside = under_policy(gate, budget, target)
+    return train_policy(calibration, validation, beside, PolicyRecipe(), say, token_cap=target.token_cap)
 
 
 def gated(gate: GatePart | None, rule: BudgetRule, **options: Any) -> GatedController:
@@ -227,9 +227,9 @@ def gated(gate: GatePart | None, rule: BudgetRule, **options: Any) -> GatedContr
     )
 
 
-def under_policy(gate: GatePart, budget: BudgetPart | None, setting: Setting) -> Beside:
+def under_policy(gate: GatePart, budget: BudgetPart | None, target: ControlTarget) -> Beside:
     """From a policy, and the score up to which the gate prunes under it, to the shipped controller."""
-    its_rule = rule(budget.fast_threshold if budget else 0.0, setting)
+    its_rule = rule(budget.fast_threshold if budget else 0.0, target)
     predictor = budget.predictor if budget else None
 
     def beside(policy: Policy, threshold: float) -> GatedController:
@@ -242,13 +242,13 @@ def _choose_fast_threshold(
     gate: GatePart | None,
     predictor: BudgetPredictor,
     records: Sequence[ProblemRecord],
-    setting: Setting,
+    target: ControlTarget,
     say: Callable[[str], None],
 ) -> float:
     """The highest threshold of the grid that costs no more than TOLERANCE of the accuracy without any."""
     chosen, least = 0.0, 0.0
     for threshold in FAST_GRID:
-        controller = gated(gate, rule(threshold, setting), predictor=predictor)
+        controller = gated(gate, rule(threshold, target), predictor=predictor)
         result = summary(replay_all(records, controller))
         say(f"fast under {threshold}: " + ", ".join(f"{name} {value:.3f}" for name, value in result.items()))
         if threshold == 0:
@@ -263,16 +263,16 @@ def figures(
     budget: BudgetPart | None,
     policy: PolicyPart | None,
     records: list[ProblemRecord],
-    setting: Setting,
+    target: ControlTarget,
 ) -> dict[str, Any]:
     """What the parts are worth on records they did not learn from, by replay of the same paths."""
-    wide = rule(0, setting)
+    wide = rule(0, target)
     found: dict[str, Any] = {
         "problems": len(records),
         "single_sample_accuracy": float(np.mean([record.pass_rate for record in records])),
         "fast_accuracy": float(np.mean([record.fast_pass_rate for record in records])),
     }
-    systems: dict[str, Controller] = {"full_voting": MajorityVote(setting.paths, setting.token_cap)}
+    systems: dict[str, Controller] = {"full_voting": MajorityVote(target.paths, target.token_cap)}
     if gate is not None:
         lowest = lowest_scores(gate.probability, records, MIN_STEPS)
         recalled = [np.mean([score > gate.promise.probability for score in scores]) for scores in lowest]
@@ -290,10 +290,10 @@ def figures(
             "auc_of_mostly_wrong": auc(coefficients, [float(h > 0.5) for h in hard]),
         }
         name = "budget_only" if gate is None else "gate_and_budget"
-        systems[name] = gated(gate, rule(budget.fast_threshold, setting), predictor=budget.predictor)
+        systems[name] = gated(gate, rule(budget.fast_threshold, target), predictor=budget.predictor)
     if gate is not None and policy is not None:
         threshold = max(THRESHOLD, policy.threshold)
-        systems["policy"] = under_policy(gate, budget, setting)(policy.policy, threshold)
+        systems["policy"] = under_policy(gate, budget, target)(policy.policy, threshold)
     replayed = {name: replay_all(records, system) for name, system in systems.items()}
     replays = {name: summary(outcomes) for name, outcomes in replayed.items()}
     solved = [number for number, outcome in enumerate(replayed["full_voting"]) if outcome.right]

@@ -16,35 +16,30 @@ from typing import Any
 
 from controllable_inference.core.baselines import SingleSample
 from controllable_inference.core.budget import BudgetPredictor
-from controllable_inference.core.config import CONTROL_FILE, ClosingConfig, ControlConfig, FeatureConfig
+from controllable_inference.core.config import CONTROL_FILE, ControlConfig, FeatureConfig
 from controllable_inference.core.features import GATE_FEATURES, select
 from controllable_inference.core.gate import PathGate
 from controllable_inference.core.load import check_digests, load_policy, weights_digest
 from controllable_inference.core.policy import PolicyNet
 from controllable_inference.engines.engine import Engine
 from controllable_inference.engines.limits import EngineLimits
-from controllable_inference.engines.native import checkpoint
 from controllable_inference.engines.native.engine import NativeEngine
 from controllable_inference.engines.prompt import PromptRenderer
-from controllable_inference.engines.vocabulary import THINK_END, Vocabulary
-from controllable_inference.errors import ControlConfigError, ControllableError
-from controllable_inference.fetch import check_folder, local_source
+from controllable_inference.engines.vocabulary import Vocabulary
+from controllable_inference.errors import ControlConfigError
 from controllable_inference.learn import control
-from controllable_inference.learn.control import BudgetPart, GatePart, PolicyPart, Setting
+from controllable_inference.learn.control import BudgetPart, ControlTarget, GatePart, PolicyPart
 from controllable_inference.learn.problems import Split
 from controllable_inference.learn.progress import Progress
 from controllable_inference.learn.records import ProblemRecord, with_columns
 from controllable_inference.learn.rollouts import Sampling, judged, record
-from controllable_inference.learn.shards import model_digest, shards_of
+from controllable_inference.learn.shards import shards_of
+from controllable_inference.learn.subject import Subject, TrainingError, check_writable, verifier_of
 from controllable_inference.learn.task import SUITE, Judge, Task, TaskProblem
 
 LEARNED_FROM = (Split.GATE, Split.VALIDATION, Split.CALIBRATION)
 SHARD = 64
 """Problems recorded between two writes: what a kill can cost."""
-
-
-class TrainingError(ControllableError):
-    """There is nothing to learn from what was recorded, or no place to write to."""
 
 
 class Part(StrEnum):
@@ -56,7 +51,7 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainingOptions:
     """problems: most of each split, None for all. tolerant: a verifier's failure makes an answer wrong.
 
     recall: of right paths, what the gate's threshold promises. tested: record the test split too, and report
@@ -69,40 +64,6 @@ class Options:
     recall: float = control.RECALL
     tested: bool = False
     concurrency: int = 64
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The model that control is trained for. digest: of its files. config: what is beside it, or will be.
-
-    source: folder of the control.json that was found, None if there was none.
-    """
-
-    folder: Path
-    model: Any
-    tokenizer: Any
-    digest: str
-    config: ControlConfig
-    source: Path | None
-
-    @property
-    def hidden_size(self) -> int:
-        return int(self.model.config.hidden_size)
-
-    @classmethod
-    def load(cls, folder: Path, output: Path) -> Subject:
-        """Raises ModelLoadError, and ControlConfigError for a control.json that can't be read."""
-        source = next((at for at in (output, folder) if (at / CONTROL_FILE).is_file()), None)
-        try:
-            config = ControlConfig.load(source) if source else None
-        except ControlConfigError as error:
-            raise ControlConfigError(f"{error}\nRemove it to train everything anew: train all") from error
-        model, tokenizer = checkpoint.load(folder)
-        config = config or _first_config(model, tokenizer)
-        digest = model_digest(folder)
-        if config.data.get("model", digest) != digest:
-            config = config.model_copy(update={"data": {"model": config.data["model"]}, "figures": {}})
-        return cls(folder, model, tokenizer, digest, config, source)
 
 
 @dataclass(frozen=True)
@@ -120,7 +81,7 @@ def train(
     *,
     output: Path | None = None,
     work: Path = Path("build/train"),
-    options: Options | None = None,
+    options: TrainingOptions | None = None,
     progress: Progress | None = None,
 ) -> ControlConfig:
     """Train `parts` for the model in a folder; write control.json and all weights to `output`, which is that
@@ -129,7 +90,7 @@ def train(
     Raises TaskError, VerifierError, RecordingError, RecordsError, TrainingError, ControlConfigError and
     ModelLoadError, each of which says what to do.
     """
-    options, progress, output = options or Options(), progress or Progress(), output or model
+    options, progress, output = options or TrainingOptions(), progress or Progress(), output or model
     check_writable(output)
     wanted = (*LEARNED_FROM, Split.TEST) if options.tested else LEARNED_FROM
     problems = {split: task.part(split, options.problems) for split in wanted}
@@ -155,11 +116,11 @@ def record_task(
     task: Task,
     problems: Mapping[Split, Sequence[TaskProblem]],
     work: Path,
-    options: Options,
+    options: TrainingOptions,
     progress: Progress,
 ) -> Recorded:
     """Judged recordings of these problems: read from `work`, or made and kept there."""
-    judge = Judge(task.verifier, options.tolerant)
+    judge = Judge(verifier_of(task, subject.config), options.tolerant)
     vocabulary = Vocabulary.of(subject.model, subject.tokenizer, subject.config)
     prompts = PromptRenderer(subject.tokenizer, vocabulary.think_end, subject.config.fast_prefix)
     shards = shards_of(work, subject.folder, subject.digest, subject.config, task.name, options.sampling)
@@ -210,21 +171,6 @@ def _judged(
     known: dict[str, ProblemRecord], problems: Sequence[TaskProblem], judge: Judge
 ) -> list[ProblemRecord]:
     return [judged(known[problem.question], problem, judge) for problem in problems]
-
-
-def _first_config(model: Any, tokenizer: Any) -> ControlConfig:
-    """Where a model's steps and thinking end, as its tokenizer and chat template give it away."""
-    think_end = Vocabulary.of(model, tokenizer, None).think_end
-    if think_end is None:
-        return ControlConfig(think_end=None)
-    prompts = PromptRenderer(tokenizer, THINK_END, None)
-    slow, fast = (prompts.render([{"role": "user", "content": "?"}], thinks) for thinks in (True, False))
-    closing = ClosingConfig()
-    if fast != slow and THINK_END in fast:  # as the template itself closes a thinking segment
-        before, _, behind = fast.rpartition(THINK_END)
-        closing = ClosingConfig(text=("\n" if before.endswith("\n\n") else "") + THINK_END + behind)
-    fast_prefix = fast.removeprefix(slow) if fast.startswith(slow) else ""
-    return ControlConfig(fast_prefix=fast_prefix, closing=closing)
 
 
 def check_there_is_something_to_learn(
@@ -346,7 +292,7 @@ def train_parts(
     subject: Subject,
     recorded: Recorded,
     task: Task,
-    options: Options,
+    options: TrainingOptions,
     progress: Progress,
 ) -> Made:
     """Train these parts; each is made to work with the others, be they trained now or kept."""
@@ -354,7 +300,7 @@ def train_parts(
     columns = select(kept.features, subject.hidden_size)
     splits = {split: with_columns(records, columns) for split, records in recorded.splits.items()}
     train, validation, calibration = (splits[split] for split in LEARNED_FROM)
-    setting = Setting(sampling.paths, sampling.token_cap, config.think_end is not None, options.recall)
+    setting = ControlTarget(sampling.paths, sampling.token_cap, config.think_end is not None, options.recall)
     gate, budget, policy = kept.gate, kept.budget, kept.policy
     update: dict[str, Any] = {}
     data = {**config.data, **_data(parts, subject, recorded, task, options)}
@@ -400,7 +346,7 @@ def train_parts(
 
 
 def _data(
-    parts: Sequence[Part], subject: Subject, recorded: Recorded, task: Task, options: Options
+    parts: Sequence[Part], subject: Subject, recorded: Recorded, task: Task, options: TrainingOptions
 ) -> dict[str, Any]:
     packages = ["controllable-inference", "torch", "transformers"]
     packages += ["reasoning-gym"] if task.name == SUITE else []
@@ -424,32 +370,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
-
-
-def find_model(model: str, output: Path | None) -> Path:
-    """Folder of a model given by its folder, image:///path, pvc://claim/path, or Hugging Face repository.
-
-    Raises ModelNotFound; TrainingError for a repository when there is no `output`, as its folder is a cache.
-    """
-    if not model.startswith("hf://"):
-        folder = local_source(model)
-        if folder.is_dir() or "://" in model:
-            check_folder(folder, model)
-            return folder
-    folder = checkpoint.find(model.removeprefix("hf://"))
-    if output is None:
-        raise TrainingError(
-            f"{model} was downloaded to a cache; say with --output where control.json shall go"
-        )
-    return folder
-
-
-def check_writable(folder: Path) -> None:
-    """Find out now, and not after an hour. Raises TrainingError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise TrainingError(f"{folder} can't be written to ({error}); name another with --output") from error

@@ -83,7 +83,7 @@ class PolicyRecipe:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Candidate:
     """One point of the search."""
 
     reward: Reward = field(default_factory=Reward)
@@ -111,7 +111,7 @@ class TrainedPolicy:
     """
 
     policy: Policy
-    setting: Setting
+    setting: Candidate
     standing: Standing
     recipe: PolicyRecipe
     full_vote: Standing
@@ -150,11 +150,11 @@ def train_policy(
     say(f"policy: a vote among all paths of the validation problems: {aim.full_vote}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=recipe.seed))
-    study.enqueue_trial(_point(Setting(), recipe.choices))
-    best: tuple[float, Policy, Setting, Standing] | None = None
+    study.enqueue_trial(_point(Candidate(), recipe.choices))
+    best: tuple[float, Policy, Candidate, Standing] | None = None
     tried: list[dict[str, Any]] = []
 
-    def settled(setting: Setting, number: int) -> list[tuple[Policy, Standing]]:
+    def settled(setting: Candidate, number: int) -> list[tuple[Policy, Standing]]:
         untrained = Policy(PolicyNet(len(STATE), recipe.ppo.hidden_dim), setting.outlay)
         controller = beside(untrained, setting.threshold)
         looks = learn(train, validation, controller, setting.reward, recipe.ppo, recipe.seed + number)
@@ -275,7 +275,7 @@ def exported(model: PPO) -> PolicyNet:
     return net.eval()
 
 
-def _point(setting: Setting, choices: Choices) -> dict[str, Any]:
+def _point(setting: Candidate, choices: Choices) -> dict[str, Any]:
     """A setting as Optuna names it, as near as the choices allow."""
 
     def nearest(value: float, among: tuple[Any, ...]) -> Any:
@@ -290,7 +290,7 @@ def _point(setting: Setting, choices: Choices) -> dict[str, Any]:
     }
 
 
-def _suggest(trial: optuna.Trial, recipe: PolicyRecipe) -> Setting:
+def _suggest(trial: optuna.Trial, recipe: PolicyRecipe) -> Candidate:
     """β stays as it is: only the weights' proportions matter to a policy."""
     choices = recipe.choices
     reward = Reward(
@@ -302,4 +302,4 @@ def _suggest(trial: optuna.Trial, recipe: PolicyRecipe) -> Setting:
         trial.suggest_categorical("at_once", choices.at_once),
         recipe.checkpoints,
     )
-    return Setting(reward, outlay, trial.suggest_categorical("threshold", choices.thresholds))
+    return Candidate(reward, outlay, trial.suggest_categorical("threshold", choices.thresholds))

@@ -36,8 +36,8 @@ class Asked(Protocol):
     def level(self) -> int: ...
 
 
-Problem = TypeVar("Problem", bound=Asked)
-Judge = Callable[[Problem, str | None], bool]
+AskedProblem = TypeVar("AskedProblem", bound=Asked)
+Correctness = Callable[[AskedProblem, str | None], bool]
 """Whether a problem's answer is right."""
 
 
@@ -102,7 +102,7 @@ def _check_finite(states: Tensor) -> None:
 
 def record(
     engine: Engine,
-    problems: Sequence[Problem],
+    problems: Sequence[AskedProblem],
     seeds: Sequence[int],
     *,
     paths: int,
@@ -113,7 +113,7 @@ def record(
     concurrency: int = 16,
     prompt: Callable[[str], str | Messages] = as_chat,
     stop: Sequence[str] = (),
-    judge: Judge[Problem] = unjudged,
+    judge: Correctness[AskedProblem] = unjudged,
     progress: Callable[[int], None] = lambda answered: None,
 ) -> list[ProblemRecord]:
     """`paths` thinking paths of each problem that nobody interrupts, and `fast_paths` without thinking if
@@ -163,7 +163,7 @@ def record(
     ]
 
 
-def _length(engine: Engine, problem: Problem, prompt: Callable[[str], str | Messages]) -> int:
+def _length(engine: Engine, problem: AskedProblem, prompt: Callable[[str], str | Messages]) -> int:
     """Tokens of a problem's prompt."""
     length = len(engine.prompts.encode(prompt(problem.question)).slow)
     if length >= engine.room:
@@ -182,7 +182,7 @@ def _fitting(engine: Engine, tokens: int, paths: int) -> int:
 
 
 def _record_of(
-    problem: Problem, seen: Recorder, slow: Result, fast: Result | None, judge: Judge[Problem]
+    problem: AskedProblem, seen: Recorder, slow: Result, fast: Result | None, judge: Correctness[AskedProblem]
 ) -> ProblemRecord:
     width = 2 * seen.prompt_hidden.shape[1] + len(STATISTICS)
     nothing = torch.zeros(0, width, dtype=torch.half)
@@ -194,9 +194,8 @@ def _record_of(
                 "(train: --paths, --max-tokens)"
             )
         vectors = torch.stack(features) if features else nothing
-        return PathRecord(
-            path.tokens, boundaries, vectors, path.answer, judge(problem, path.answer), path.text
-        )
+        right = judge(problem, path.answer)
+        return PathRecord(path.tokens, boundaries, vectors, path.answer, right, path.text, path.answer_key)
 
     return ProblemRecord(
         problem.family,

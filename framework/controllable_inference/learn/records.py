@@ -16,13 +16,18 @@ class RecordsError(ControllableError):
     """A file of records doesn't fit this version."""
 
 
+NO_KEY = ""
+"""In place of a path's key, in what older versions have recorded."""
+
+
 @dataclass(frozen=True)
 class PathRecord:
     """One path that nobody interrupted.
 
     tokens: how many it took, its end included. boundaries: tokens generated at the end of each step.
     features (steps, feature_dim): the path at each boundary; `with_columns` leaves what a gate reads of it.
-    right: the verifier's word. text: all that it wrote.
+    right: the verifier's word. text: all that it wrote. key: by which equal answers meet, as the engine had
+    it; None for an answer that can't be compared, NO_KEY in recordings of before there were keys.
     """
 
     tokens: int
@@ -31,6 +36,7 @@ class PathRecord:
     answer: str | None
     right: bool
     text: str = ""
+    key: str | None = NO_KEY
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from controllable_inference.core.views import (
     Stop,
 )
 from controllable_inference.errors import ControlConfigError
-from controllable_inference.learn.records import PathRecord, ProblemRecord
+from controllable_inference.learn.records import NO_KEY, PathRecord, ProblemRecord
 
 ROOM = 1 << 20
 """Tokens behind a prompt: no plan is cut to what fits into a context or a cache."""
@@ -88,7 +88,9 @@ def prepare(record: ProblemRecord, score: Callable[[Tensor], Tensor] | None) -> 
     """
 
     def of(path: PathRecord, scores: Sequence[float]) -> PreparedPath:
-        key = None if path.answer is None else normalise(path.answer)
+        key = path.key
+        if key == NO_KEY:
+            key = None if path.answer is None else normalise(path.answer)
         has_statistics = score is not None and path.features.shape[1] >= len(STATISTICS)
         statistics = path.features[:, -len(STATISTICS) :].tolist() if has_statistics else []
         # scores are rounded as the engine rounds them

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from controllable_inference.core.answer import normalise
+from controllable_inference.core.equality import AnswerClasses
 from controllable_inference.errors import ControllableError
 from controllable_inference.learn.problems import (
     CONTROL_FAMILIES,
@@ -72,6 +73,18 @@ Verifier = Callable[[TaskProblem, str], bool]
 def same_answer(problem: TaskProblem, answer: str) -> bool:
     """Whether an answer is the reference: numbers by value, text without case and surplus white space."""
     return problem.answer is not None and normalise(answer) == normalise(problem.answer)
+
+
+def equal_by(equality: str) -> Verifier:
+    """Whether an answer equals the reference by an equality of `core.equality`, as votes go by one."""
+
+    def verify(problem: TaskProblem, answer: str) -> bool:
+        if problem.answer is None:
+            return False
+        classes = AnswerClasses(equality)
+        return classes.key(problem.answer) == classes.key(answer)
+
+    return verify
 
 
 @dataclass(frozen=True)

@@ -61,12 +61,15 @@ class PathPruning(_Section):
 
 
 class ComputeBudget(_Section):
-    """How much thinking a request is granted; `max_tokens` is one path's cap at coefficient 1."""
+    """How much thinking a request is granted; `max_tokens` is one path's cap at coefficient 1.
+
+    None for what control was trained for, or for all that the context holds.
+    """
 
     enabled: bool
     min_coefficient: Coefficient
     max_coefficient: Coefficient
-    max_tokens: int = Field(ge=1)
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
 
 
 class Policy(_Section):
@@ -75,12 +78,19 @@ class Policy(_Section):
     enabled: bool
 
 
+class EarlyExit(_Section):
+    """Paths are closed once their trial answers agree: at most this share of questions may lose by it."""
+
+    max_risk: UnitFraction | None = None
+
+
 class ControlSection(_Section):
     """spec.control, verbatim."""
 
     path_pruning: PathPruning
     compute_budget: ComputeBudget
     policy: Policy
+    early_exit: EarlyExit | None = None
     trace: Literal["none", "summary", "full"]
 
 

@@ -22,7 +22,7 @@ KIND = "ControllableModel"
 # The defaults of the custom resource, as its schema states them.
 _CONTROL_DEFAULTS: dict[str, Any] = {
     "pathPruning": {"enabled": True, "maxPaths": 16},
-    "computeBudget": {"enabled": True, "minCoefficient": "0", "maxCoefficient": "2", "maxTokens": 1024},
+    "computeBudget": {"enabled": True, "minCoefficient": "0", "maxCoefficient": "2", "maxTokens": None},
     "policy": {"enabled": True},
     "trace": "summary",
 }

@@ -22,7 +22,7 @@ from controllable_inference.serving.triton_response import ResponseBuilder
 log = logging.getLogger(__name__)
 
 
-class Engine(Protocol):
+class ServedEngine(Protocol):
     """The engine as serving uses it."""
 
     @property
@@ -45,11 +45,11 @@ class Engine(Protocol):
     def shutdown(self, drain_timeout: float) -> None: ...
 
 
-BuildEngine = Callable[[EngineConfig, Observer], tuple[Engine, str | None]]
+BuildEngine = Callable[[EngineConfig, Observer], tuple[ServedEngine, str | None]]
 """Makes the engine, and tells what ends its model's thinking."""
 
 
-def build_engine(config: EngineConfig, observer: Observer) -> tuple[Engine, str | None]:
+def build_engine(config: EngineConfig, observer: Observer) -> tuple[ServedEngine, str | None]:
     """Load the model that engine.json names, with its limits and adapters.
 
     Raises ModelNotFound, ModelLoadError, ControlConfigError; AdapterError, which names the adapter.

@@ -68,7 +68,7 @@ def main(
         suite(),
         list(pipeline.Part),
         work=work,
-        options=pipeline.Options(tested=True),
+        options=pipeline.TrainingOptions(tested=True),
         progress=progress,
     )
 

@@ -1,6 +1,6 @@
 """spec.control: how far the model may think. Passed on to the engine word for word."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -60,11 +60,12 @@ class ComputeBudget(ApiModel):
             "because Kubernetes forbids floats."
         ),
     )
-    max_tokens: int = Field(
-        default=1024,
-        ge=1,
-        le=1_048_576,
-        description="maxTokens is the most tokens of one path at coefficient 1.",
+    max_tokens: Annotated[int, Field(ge=1, le=1_048_576)] | None = Field(
+        default=None,
+        description=(
+            "maxTokens is the most tokens of one path at coefficient 1. Default: what the checkpoint's "
+            "control was trained for, or all that the model's context holds."
+        ),
     )
 
 
@@ -76,6 +77,19 @@ class Policy(ApiModel):
         description=(
             "enabled uses the policy that a checkpoint brings along; one without a policy does without. "
             "Off, the gate and the budget alone decide."
+        ),
+    )
+
+
+class EarlyExit(ApiModel):
+    """Early exit: a path's thinking is ended once the answers agree that it would give by then."""
+
+    max_risk: UnitFraction | None = Field(
+        default=None,
+        description=(
+            "maxRisk in [0, 1] is the share of questions that may lose a right answer by it; how patient it "
+            "is follows from what `train early-exit` measured for the model. Default: no path is ended "
+            "early. A string, because Kubernetes forbids floats."
         ),
     )
 
@@ -93,6 +107,10 @@ class Control(ApiModel):
     policy: Policy = Field(
         default=Policy(),
         description="policy decides, while a request runs, whether more thinking is worth its price.",
+    )
+    early_exit: EarlyExit | None = Field(
+        default=None,
+        description="earlyExit ends thinking that no longer changes the answer.",
     )
     trace: Literal["none", "summary", "full"] = Field(
         default="summary",

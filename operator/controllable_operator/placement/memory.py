@@ -73,6 +73,10 @@ def memory(checkpoint: Checkpoint, precision: str, paths: int, tokens: int, shar
     )
 
 
+_UNSAID_TOKENS = 1024
+"""Of one path, where no cap is said: the engine then makes do with the memory that is left."""
+
+
 def memory_of(model: ControllableModel) -> Memory | None:
     """What the model needs of each of its GPUs for one request of full length.
 
@@ -82,7 +86,7 @@ def memory_of(model: ControllableModel) -> Memory | None:
     if checkpoint is None:
         return None
     budget, pruning = spec.control.compute_budget, spec.control.path_pruning
-    tokens = int(budget.max_tokens * float(budget.max_coefficient))
+    tokens = int((budget.max_tokens or _UNSAID_TOKENS) * float(budget.max_coefficient))
     return memory(checkpoint, spec.model.precision, pruning.max_paths, max(tokens, 1), max(spec.gpu.count, 1))
 
 

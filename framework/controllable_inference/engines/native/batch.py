@@ -15,7 +15,7 @@ from controllable_inference.core.request import SamplingParams
 from controllable_inference.engines.native.attention import Chunk, PagedBatch
 from controllable_inference.engines.native.kv_cache import KVCache
 from controllable_inference.engines.native.sampler import SamplingBatch
-from controllable_inference.engines.native.scheduler import Step
+from controllable_inference.engines.native.scheduler import Schedule
 from controllable_inference.engines.native.shared_prefix import find_shared
 from controllable_inference.engines.path import Path
 
@@ -50,7 +50,7 @@ class StepInputs:
     chunks: list[tuple[int, int, np.ndarray]]
 
 
-def inputs_of(step: Step, block_size: int) -> StepInputs:
+def inputs_of(step: Schedule, block_size: int) -> StepInputs:
     groups = [(group, len(list(paths))) for group, paths in itertools.groupby(step.decode, lambda p: p.group)]
     return StepInputs(
         [pair for _, _, pair in step.copies],

@@ -12,7 +12,7 @@ from controllable_inference.engines.metrics import Metrics
 from controllable_inference.engines.native.batch import inputs_of, sampling_batch
 from controllable_inference.engines.native.model_runner import ModelRunner
 from controllable_inference.engines.native.sampler import sample
-from controllable_inference.engines.native.scheduler import PrefillChunk, Scheduler, Step
+from controllable_inference.engines.native.scheduler import PrefillChunk, Schedule, Scheduler
 from controllable_inference.engines.output_processor import OutputProcessor
 from controllable_inference.engines.path import Path, PathGroup
 from controllable_inference.engines.vocabulary import Vocabulary
@@ -85,7 +85,7 @@ class NativeCore:
     def report_gauges(self) -> None:
         self.outputs.report_gauges(*self.blocks)
 
-    def _fail_unsound(self, step: Step, logits: Tensor) -> None:
+    def _fail_unsound(self, step: Schedule, logits: Tensor) -> None:
         """End requests for which the model computed no numbers, and leave nothing of that in the cache.
 
         logits (wanted rows of the step, vocabulary). What is masked is read all the same, and not-a-number

@@ -32,7 +32,7 @@ class PrefillChunk:
 
 
 @dataclass
-class Step:
+class Schedule:
     """decode: paths that compute their newest token. copies: blocks to copy before, by who needs them.
 
     evicted: paths that had to end for want of memory.
@@ -85,8 +85,8 @@ class Scheduler:
         tails = sum(self.blocks.blocks_for(len(p.tokens)) for p in group.running_rows)
         return self.blocks.blocks_for(len(group.prompt)) + tails + group.rows <= self.blocks.free
 
-    def schedule(self) -> Step:
-        step = Step()
+    def schedule(self) -> Schedule:
+        step = Schedule()
         tokens = self.max_tokens
         for group in list(self.running):
             paths = self._decoding(group)
@@ -122,7 +122,7 @@ class Scheduler:
         ends = ((p, len(group.prompt) + len(p.tokens) - 1) for p in group.running_rows if p.tokens)
         return [(p, p.computed, end) for p, end in ends if p.computed < end]
 
-    def _reserve(self, group: PathGroup, spans: list[tuple[Path | None, int, int]], step: Step) -> bool:
+    def _reserve(self, group: PathGroup, spans: list[tuple[Path | None, int, int]], step: Schedule) -> bool:
         """Make the spans writable, or say that the group must sit out this step."""
         while True:
             spans = [s for s in spans if self._still_here(group, s[0])]
@@ -140,7 +140,7 @@ class Scheduler:
                 step.copies.append((group, path, copy))
         return True
 
-    def _make_room(self, step: Step) -> None:
+    def _make_room(self, step: Schedule) -> None:
         if len(self.running) > 1:
             self.preempt(self.running[-1])
             return
@@ -149,7 +149,7 @@ class Scheduler:
             return
         self._evict(least_promising(self.running[0]), step)
 
-    def _evict(self, path: Path, step: Step) -> None:
+    def _evict(self, path: Path, step: Schedule) -> None:
         """A last path has come as far as memory goes, which is its end; of several, one is pruned."""
         alone = len(path.group.running_paths) == 1
         path.fate, path.reason = ("kept", "length") if alone else ("pruned", "memory")

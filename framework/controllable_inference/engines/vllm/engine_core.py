@@ -49,9 +49,8 @@ class VllmCore:
         outputs, rows = self.outputs, self.rows
         began = outputs.clock()
         outputs.expire(began)
-        fresh = rows.admit(began)
-        outputs.admitted(fresh, began)
-        for group in fresh:
+        outputs.admitted(rows.admit(began), began)
+        for group in rows.without_plan():
             if group.traits.needs_prompt_hidden and self.runner.observes:
                 rows.compute_prompt(group)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from controllable_inference.core.features import CONFIDENCE_TOP_K
 from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.errors import ModelLoadError
 
@@ -122,7 +124,6 @@ class VllmRunner:
         self._scheduler = core.scheduler
         self._pool = core.scheduler.kv_cache_manager.block_pool
         self.blocks = self._pool.num_gpu_blocks - 1  # one stands for none
-        self.free_at_rest = self._pool.get_num_free_blocks()
         self.block_size: int = self.config.cache_config.block_size
         self.context: int = self.config.model_config.max_model_len
         to_host = tensor_parallel > 1
@@ -130,11 +131,11 @@ class VllmRunner:
         missing = [answer for answer in self._engine.collective_rpc("observe", args=(to_host,)) if answer]
         self.observes = not missing
         self.hidden_size: int = self.config.model_config.get_hidden_size() if self.observes else 0
-        self._no_hidden = torch.zeros(0, self.hidden_size, device=self.device)
-        self._no_statistics = torch.zeros(0, 3, device=self.device)
+        self._no_hidden = torch.zeros(1, self.hidden_size, device=self.device)
         if missing:
             log.warning(
-                "vLLM %s shows no hidden states (%s): control runs without a trained gate and budget",
+                "vLLM %s shows no hidden states (%s): control runs on what vLLM tells of tokens, without "
+                "a trained gate and budget",
                 vllm.__version__,
                 missing[0],
             )
@@ -150,6 +151,8 @@ class VllmRunner:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
+        from controllable_inference.engines.vllm.observation import OBSERVE
+
         params = SamplingParams(
             temperature=draw.temperature,
             top_p=draw.top_p,
@@ -161,7 +164,8 @@ class VllmRunner:
             output_kind=RequestOutputKind.DELTA,
             # What is cached of a prompt is not computed again, and has no hidden states to show.
             skip_reading_prefix_cache=observe == "prompt",
-            extra_args={"controllable_observe": observe} if observe else None,
+            extra_args={OBSERVE: observe} if observe and self.observes else None,
+            logprobs=CONFIDENCE_TOP_K if observe and not self.observes else None,
         )
         self._engine.add_request(row, {"prompt_token_ids": tokens}, params, lora_request=adapter)
 
@@ -173,8 +177,9 @@ class VllmRunner:
         outputs = self._engine.step()
         seen, self._scheduler.observation = self._scheduler.observation, None
         if seen is None:
-            step = StepOutput({}, self._no_hidden, self._no_statistics, {})
-            at = {}
+            at, statistics = _told_by_vllm(outputs)
+            hidden = self._no_hidden.expand(len(statistics), -1)
+            step = StepOutput({}, hidden, statistics.to(self.device), {})
         else:
             prompts = {_row(request_id): piece for request_id, piece in seen.prompts.items()}
             step = StepOutput({}, seen.hidden, seen.statistics, prompts)
@@ -188,6 +193,25 @@ class VllmRunner:
     def close(self) -> None:
         """End the workers, and free the memory."""
         self._engine.engine_core.shutdown()
+
+
+def _told_by_vllm(outputs: Sequence[Any]) -> tuple[dict[str, int], Tensor]:
+    """Statistics of drawn tokens from vLLM's own log-probabilities, where it was asked for them.
+
+    Returns (place by row, (n, 3) as `StepOutput` has them). The entropy is the part of it that the likeliest
+    tokens account for.
+    """
+    at: dict[str, int] = {}
+    statistics: list[tuple[float, float, float]] = []
+    for output in outputs:
+        drawn = output.outputs[0]
+        if drawn.token_ids and drawn.logprobs:
+            told = drawn.logprobs[-1]
+            top = sorted((one.logprob for one in told.values()), reverse=True)[:CONFIDENCE_TOP_K]
+            entropy = -sum(math.exp(logprob) * logprob for logprob in top)
+            at[output.request_id] = len(statistics)
+            statistics.append((told[drawn.token_ids[-1]].logprob, entropy, -sum(top) / len(top)))
+    return at, torch.tensor(statistics).reshape(-1, 3)
 
 
 def _row(request_id: str) -> str:

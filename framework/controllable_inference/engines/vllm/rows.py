@@ -66,7 +66,8 @@ class VllmRows:
 
     def start_trial(self, trial: Path) -> bool:
         rows = sum(group.rows for group in self.running)
-        return rows < self.max_rows and self._blocks(trial.cap) + 2 <= self.runner.free_blocks
+        fits = len(trial.group.prompt) + trial.cap <= self.runner.context
+        return fits and rows < self.max_rows and self._blocks(trial.cap) + 2 <= self.runner.free_blocks
 
     def free(self, path: Path) -> None:
         if (row := self._rows.pop(path, None)) is not None:
@@ -95,6 +96,10 @@ class VllmRows:
                 group.admitted_at = now
                 fresh.append(group)
         return fresh
+
+    def without_plan(self) -> list[PathGroup]:
+        """Running requests that have none, and whose prompt is not being computed for one."""
+        return [group for group in self.running if group.plan is None and group not in self._prompts]
 
     def compute_prompt(self, group: PathGroup) -> None:
         """Have its prompt computed as a whole, for the hidden states."""

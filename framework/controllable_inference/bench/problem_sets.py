@@ -67,7 +67,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Part:
+class ProblemSet:
     """Problems recorded with one seed of sampling. offset: keeps parts from sharing random numbers."""
 
     name: str
@@ -91,7 +91,7 @@ class Part:
 class Chunk:
     """Some problems of a part, by their numbers: what one worker records, and one file keeps."""
 
-    part: Part
+    part: ProblemSet
     numbers: Sequence[int]
 
     @property
@@ -119,7 +119,7 @@ def spread(split: Split, count: int, drawn_from: Sequence[Cell], seed: int = DRA
     return [problem for problem in turns if problem is not None][:count]
 
 
-def parts_of(scale: Scale) -> list[Part]:
+def parts_of(scale: Scale) -> list[ProblemSet]:
     """Everything that is recorded, in the order in which it is wanted."""
     known = cells(CONTROL_FAMILIES)
     test = tuple(spread(Split.TEST, scale.problems, known))
@@ -128,14 +128,14 @@ def parts_of(scale: Scale) -> list[Part]:
         HARDER: cells(CONTROL_FAMILIES, [HARDER_LEVEL]),
         FOREIGN: cells([UNSEEN_FAMILY]),
     }
-    first = Part(TEST, 1, test)
+    first = ProblemSet(TEST, 1, test)
     return [
-        Part(VALIDATION, 1, tuple(spread(Split.VALIDATION, scale.validation, known)), 100_000),
+        ProblemSet(VALIDATION, 1, tuple(spread(Split.VALIDATION, scale.validation, known)), 100_000),
         first,
         *(replace(first, seed=seed, problems=test[: scale.repeated]) for seed in range(2, scale.seeds + 1)),
         *(
-            Part(name, 1, tuple(spread(Split.TEST, scale.outside, its_cells)), 200_000 + 10_000 * nth)
+            ProblemSet(name, 1, tuple(spread(Split.TEST, scale.outside, its_cells)), 200_000 + 10_000 * nth)
             for nth, (name, its_cells) in enumerate(outside.items())
         ),
-        Part(GREEDY, 1, test, 300_000, paths=1, temperature=0.0),
+        ProblemSet(GREEDY, 1, test, 300_000, paths=1, temperature=0.0),
     ]

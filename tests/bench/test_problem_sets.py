@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from controllable_inference.bench.parts import CHUNK, GREEDY, TEST, VALIDATION, Scale, parts_of, spread
+from controllable_inference.bench.problem_sets import CHUNK, GREEDY, TEST, VALIDATION, Scale, parts_of, spread
 from controllable_inference.learn.problems import CONTROL_FAMILIES, Split, cells
 
 SCALE = Scale(problems=60, seeds=3, repeated=24, validation=24, outside=8, live=12)
