@@ -22,7 +22,7 @@ def built(gpus: Gpus | None = GPUS, image: str = "runtime:1", **spec: Any) -> li
 
 
 def test_a_compute_domain_names_the_channel_that_every_pod_claims() -> None:
-    domain, pods = built(gpu=EIGHT)
+    domain, pods, _ = built(gpu=EIGHT)
     name = domain["spec"]["channel"]["resourceClaimTemplate"]["name"]
     for template in templates(pods):
         claimed = template["spec"]["resourceClaims"]
@@ -31,7 +31,7 @@ def test_a_compute_domain_names_the_channel_that_every_pod_claims() -> None:
 
 
 def test_a_replica_is_a_group_of_pods_that_share_out_its_gpus() -> None:
-    _, pods = built(gpu=EIGHT, replicas=3)
+    _, pods, _ = built(gpu=EIGHT, replicas=3)
     assert pods["spec"]["replicas"] == 3
     assert pods["spec"]["leaderWorkerTemplate"]["size"] == 2
     for template in templates(pods):
@@ -39,7 +39,7 @@ def test_a_replica_is_a_group_of_pods_that_share_out_its_gpus() -> None:
 
 
 def test_a_group_is_in_one_clique_and_its_pods_on_nodes_of_their_own() -> None:
-    _, pods = built(gpu=EIGHT)
+    _, pods, _ = built(gpu=EIGHT)
     for template in templates(pods):
         affinity = template["spec"]["affinity"]
         (clique,) = affinity["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
@@ -57,14 +57,14 @@ def test_a_group_is_in_one_clique_and_its_pods_on_nodes_of_their_own() -> None:
 def test_affinity_of_the_models_own_stays() -> None:
     own = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "cache"}}}
     wanted = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [own]}}
-    _, pods = built(gpu=EIGHT, podTemplate={"spec": {"affinity": wanted}})
+    _, pods, _ = built(gpu=EIGHT, podTemplate={"spec": {"affinity": wanted}})
     for template in templates(pods):
         found = template["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
         assert [term["topologyKey"] for term in found] == ["zone", "nvidia.com/gpu.clique"]
 
 
 def test_only_leaders_get_requests_and_none_counts_as_the_operators() -> None:
-    _, pods = built(gpu=EIGHT, podTemplate={"metadata": {"labels": {"team": "a"}}})
+    _, pods, _ = built(gpu=EIGHT, podTemplate={"metadata": {"labels": {"team": "a"}}})
     leader, worker = [template["metadata"]["labels"] for template in templates(pods)]
     service = {"app.kubernetes.io/name": "controllable-model", "app.kubernetes.io/instance": "big"}
     assert service.items() <= leader.items()
@@ -82,7 +82,7 @@ def test_they_go_with_the_model_and_take_no_name_of_its_children() -> None:
 
 @pytest.mark.parametrize("nvlink", ["required", "preferred"])
 def test_preferred_may_span_nodes_as_well(nvlink: str) -> None:
-    assert len(built(gpu={"count": 8, "nvlink": nvlink})) == 2
+    assert len(built(gpu={"count": 8, "nvlink": nvlink})) == 3
 
 
 @pytest.mark.parametrize(
@@ -127,3 +127,19 @@ def templates(pods: dict[str, Any]) -> list[dict[str, Any]]:
 
 def engine(template: dict[str, Any]) -> dict[str, Any]:
     return next(item for item in template["spec"]["containers"] if item["name"] == "triton")
+
+
+def test_workers_compute_for_a_leader_that_alone_serves() -> None:
+    _, pods, _ = built(gpu=EIGHT)
+    leader, worker = [template["spec"]["containers"] for template in templates(pods)]
+    assert [container["name"] for container in leader] == ["triton", "frontend"]
+    assert [(container["name"], container["args"]) for container in worker] == [("triton", ["vllm-node"])]
+    assert "livenessProbe" in leader[0]
+    assert "livenessProbe" not in worker[0]  # it has nobody to ask, and ends with its leader
+
+
+def test_nodes_of_a_group_reach_each_other() -> None:
+    _, pods, policy = built(gpu=EIGHT)
+    of_set = {"matchLabels": {"leaderworkerset.sigs.k8s.io/name": pods["metadata"]["name"]}}
+    assert policy["spec"]["podSelector"] == of_set
+    assert policy["spec"]["ingress"] == [{"from": [{"podSelector": of_set}]}]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -13,6 +16,8 @@ from controllable_inference.core.domain import DomainAdapter
 from controllable_inference.core.events import Done, Failed
 from controllable_inference.core.request import RequestBudget, Result, SamplingParams
 from controllable_inference.engines.limits import EngineLimits
+from controllable_inference.engines.vllm import remote
+from controllable_inference.engines.vllm.nodes import INDEX, LEADER, SIZE
 from controllable_inference.engines.vllm.remote import RemoteEngine
 from controllable_inference.errors import ModelLoadError
 from controllable_inference.model import ControllableInference
@@ -53,6 +58,27 @@ def test_two_ranks_write_what_one_writes_and_their_hidden_states_reach_control(o
     assert all(len(one) == len(other) for one, other in pairs)
     assert any(scores for scores, _ in pairs)
     assert max(abs(a - b) for one, other in pairs for a, b in zip(one, other, strict=True)) < 0.01
+
+
+def test_two_nodes_write_what_one_writes(on_vllm, prompts, monkeypatch):
+    """As LeaderWorkerSet starts them; here both are on one machine. The worker ends with its leader."""
+    for name, value in {SIZE: "2", LEADER: "127.0.0.1", "VLLM_HOST_IP": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-m", remote.WORKER_NODE, str(NANO), "auto", "2"]
+    worker = subprocess.Popen(command, env={**os.environ, INDEX: "1"})
+    try:
+        monkeypatch.setenv(INDEX, "0")
+        engine = RemoteEngine(NANO, "auto", ControlSettings(), limits=EngineLimits(), tensor_parallel=2)
+        try:
+            shared = [ask(engine, prompt) for prompt in prompts]
+        finally:
+            engine.shutdown()
+        worker.wait(60)
+    finally:
+        worker.kill()
+        worker.wait()
+    alone = [on_vllm.generate(prompt, GREEDY, BUDGET) for prompt in prompts]
+    assert [result.text for result in shared] == [result.text for result in alone]
 
 
 @pytest.fixture(scope="module")

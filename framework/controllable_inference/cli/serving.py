@@ -114,6 +114,19 @@ def triton(
         raise
 
 
+@app.command("vllm-node")
+def vllm_node() -> None:
+    """Compute this node's share of a model on vLLM; a leader serves it (LeaderWorkerSet starts both).
+
+    The model is the one that CONTROLLABLE_ENGINE_CONFIG describes, as the leader's is.
+    """
+    from controllable_inference.engines.vllm.remote import become_worker_node
+    from controllable_inference.serving.config import load_engine_config
+
+    model = load_engine_config().model
+    become_worker_node(Path(model.path), model.precision, model.tensor_parallel)
+
+
 @app.command()
 def frontend(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104

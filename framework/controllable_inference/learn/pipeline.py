@@ -29,6 +29,7 @@ from controllable_inference.engines.vocabulary import Vocabulary
 from controllable_inference.errors import ControlConfigError
 from controllable_inference.learn import control
 from controllable_inference.learn.control import BudgetPart, ControlTarget, GatePart, PolicyPart
+from controllable_inference.learn.delimiters import described
 from controllable_inference.learn.problems import Split
 from controllable_inference.learn.progress import Progress
 from controllable_inference.learn.records import ProblemRecord, with_columns
@@ -95,6 +96,9 @@ def train(
     wanted = (*LEARNED_FROM, Split.TEST) if options.tested else LEARNED_FROM
     problems = {split: task.part(split, options.problems) for split in wanted}
     subject = Subject.load(model, output)
+    sampling = options.sampling
+    questions = [problem.question for problem in problems[Split.GATE]]
+    subject = described(subject, questions, sampling.token_cap, sampling.temperature)
     kept = kept_parts(subject, parts)
     recorded = record_task(subject, task, problems, work, options, progress)
     with progress.stage("control"):

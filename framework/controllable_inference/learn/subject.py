@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class Subject:
     @property
     def hidden_size(self) -> int:
         return int(self.model.config.hidden_size)
+
+    def with_delimiters(self, delimiters: list[str]) -> Subject:
+        return replace(self, config=self.config.model_copy(update={"step_delimiters": delimiters}))
 
     @classmethod
     def load(cls, folder: Path, output: Path) -> Subject:

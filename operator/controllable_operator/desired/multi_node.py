@@ -1,7 +1,7 @@
 """A model whose replicas span the nodes of one NVLink clique: a ComputeDomain and a LeaderWorkerSet.
 
-The operator does not make these: this version's engine shares a replica among the GPUs of one pod, so such
-pods could not serve. `kubectl controllable multi-node` prints them.
+The leader serves, and vLLM computes on all nodes of the group. The operator does not make these, as nobody
+has run them on GPUs yet: `kubectl controllable multi-node` prints them.
 """
 
 from dataclasses import replace
@@ -11,7 +11,8 @@ from controllable_operator.api import ControllableModel
 from controllable_operator.desired.common import INSTANCE_LABEL, NAME_LABEL, metadata, selector_labels
 from controllable_operator.desired.deployment import pod_template
 from controllable_operator.desired.gpus import REQUIRED, channel_name
-from controllable_operator.kinds import COMPUTE_DOMAIN, LEADER_WORKER_SET
+from controllable_operator.desired.pod import TRITON
+from controllable_operator.kinds import COMPUTE_DOMAIN, LEADER_WORKER_SET, NETWORK_POLICY
 from controllable_operator.placement.group import Group
 from controllable_operator.placement.node_labels import CLIQUE
 from controllable_operator.placement.placed import Placed
@@ -52,8 +53,19 @@ def multi_node(model: ControllableModel, settings: Settings, placed: Placed, gro
                     # What was computed together is of no use to one that starts again.
                     "restartPolicy": "RecreateGroupOnPodRestart",
                     "leaderTemplate": _labelled(template, selector_labels(model.metadata.name)),
-                    "workerTemplate": _labelled(template, _worker_labels(model)),
+                    "workerTemplate": _labelled(_computing(template), _worker_labels(model)),
                 },
+            },
+        },
+        {
+            "apiVersion": NETWORK_POLICY.api_version,
+            "kind": NETWORK_POLICY.name,
+            "metadata": _metadata(model, name),
+            # Nodes of a group talk on ports that torch and vLLM choose.
+            "spec": {
+                "podSelector": {"matchLabels": {_SET: name}},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [{"podSelector": {"matchLabels": {_SET: name}}}]}],
             },
         },
     ]
@@ -73,6 +85,13 @@ def _labelled(template: Manifest, labels: dict[str, str]) -> Manifest:
     meta = template["metadata"]
     own = {key: value for key, value in meta["labels"].items() if not key.startswith("app.kubernetes.io/")}
     return template | {"metadata": meta | {"labels": own | labels}}
+
+
+def _computing(template: Manifest) -> Manifest:
+    """Of pods that compute their share of the model and serve nobody; they end with their leader."""
+    (engine,) = [c for c in template["spec"]["containers"] if c["name"] == TRITON]
+    kept = {key: value for key, value in engine.items() if key not in ("livenessProbe", "lifecycle")}
+    return template | {"spec": template["spec"] | {"containers": [kept | {"args": ["vllm-node"]}]}}
 
 
 def _together(template: Manifest, name: str) -> Manifest:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from controllable_inference.core.features import CONFIDENCE_TOP_K
 from controllable_inference.engines.limits import EngineLimits
+from controllable_inference.engines.vllm.nodes import Nodes
 from controllable_inference.errors import ModelLoadError
 
 log = logging.getLogger(__name__)
@@ -89,34 +90,11 @@ class VllmRunner:
 
         Raises ModelLoadError where vLLM is missing or too old, or can't load the model.
         """
-        vllm = _import()
-        from vllm import EngineArgs, LLMEngine
+        arguments = engine_args(folder, precision, limits, tensor_parallel, adapters, Nodes.of(os.environ))
+        from vllm import LLMEngine
 
-        on_cpu = vllm.platforms.current_platform.is_cpu()
-        options: dict[str, Any] = {
-            "model": str(folder),
-            "dtype": "float32" if precision == "auto" and on_cpu else precision,
-            "max_num_seqs": limits.max_rows,
-            "tensor_parallel_size": tensor_parallel,
-            "async_scheduling": False,  # control decides between two steps, with nothing under way
-            "scheduler_cls": "controllable_inference.engines.vllm.observation.ObservingScheduler",
-            "worker_extension_cls": "controllable_inference.engines.vllm.observation.ObservingWorker",
-            "enable_prefix_caching": True,
-            "disable_log_stats": True,
-            "trust_remote_code": False,
-            "max_model_len": -1,  # as much of the context as the memory holds
-        }
-        if limits.kv_blocks is not None:
-            options["num_gpu_blocks_override"] = limits.kv_blocks
-        if adapters:
-            options |= {"enable_lora": True, "max_loras": adapters, "max_lora_rank": 64}
-        if on_cpu:
-            # Seeded rows fail on CPUs where a prompt is computed in pieces.
-            options |= {"block_size": CPU_BLOCK_SIZE, "enable_chunked_prefill": False, "enforce_eager": True}
-        else:
-            options["max_num_batched_tokens"] = max(limits.max_step_tokens, 8192)
         try:
-            self._engine = LLMEngine.from_engine_args(EngineArgs(**options))
+            self._engine = LLMEngine.from_engine_args(arguments)
         except Exception as error:
             raise ModelLoadError(f"vLLM can't load {folder}: {_innermost(error)}") from error
         self.config = self._engine.vllm_config
@@ -126,8 +104,8 @@ class VllmRunner:
         self.blocks = self._pool.num_gpu_blocks - 1  # one stands for none
         self.block_size: int = self.config.cache_config.block_size
         self.context: int = self.config.model_config.max_model_len
-        to_host = tensor_parallel > 1
-        self.device = torch.device("cpu" if on_cpu or to_host else "cuda")
+        to_host = self.config.parallel_config.world_size > 1
+        self.device = torch.device("cpu" if to_host or not torch.cuda.is_available() else "cuda")
         missing = [answer for answer in self._engine.collective_rpc("observe", args=(to_host,)) if answer]
         self.observes = not missing
         self.hidden_size: int = self.config.model_config.get_hidden_size() if self.observes else 0
@@ -136,7 +114,7 @@ class VllmRunner:
             log.warning(
                 "vLLM %s shows no hidden states (%s): control runs on what vLLM tells of tokens, without "
                 "a trained gate and budget",
-                vllm.__version__,
+                _import().__version__,
                 missing[0],
             )
 
@@ -193,6 +171,41 @@ class VllmRunner:
     def close(self) -> None:
         """End the workers, and free the memory."""
         self._engine.engine_core.shutdown()
+
+
+def engine_args(
+    folder: Path, precision: str, limits: EngineLimits, tensor_parallel: int, adapters: int, nodes: Nodes
+) -> Any:
+    """vLLM's EngineArgs for one node of those that share a model. tensor_parallel: devices of all of them.
+
+    Raises ModelLoadError where vLLM is missing or too old.
+    """
+    vllm = _import()
+    options: dict[str, Any] = {
+        "model": str(folder),
+        "dtype": precision,
+        "max_num_seqs": limits.max_rows,
+        "tensor_parallel_size": tensor_parallel,
+        "async_scheduling": False,  # control decides between two steps, with nothing under way
+        "scheduler_cls": "controllable_inference.engines.vllm.observation.ObservingScheduler",
+        "worker_extension_cls": "controllable_inference.engines.vllm.observation.ObservingWorker",
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "trust_remote_code": False,
+        "max_model_len": -1,  # as much of the context as the memory holds
+        "max_num_batched_tokens": max(limits.max_step_tokens, 8192),
+        **nodes.arguments(),
+    }
+    if limits.kv_blocks is not None:
+        options["num_gpu_blocks_override"] = limits.kv_blocks
+    if adapters:
+        options |= {"enable_lora": True, "max_loras": adapters, "max_lora_rank": 64}
+    if vllm.platforms.current_platform.is_cpu():
+        # Seeded rows fail on CPUs where a prompt is computed in pieces.
+        options |= {"block_size": CPU_BLOCK_SIZE, "enable_chunked_prefill": False, "enforce_eager": True}
+        del options["max_num_batched_tokens"]
+        options["dtype"] = "float32" if precision == "auto" else precision
+    return vllm.EngineArgs(**options)
 
 
 def _told_by_vllm(outputs: Sequence[Any]) -> tuple[dict[str, int], Tensor]:

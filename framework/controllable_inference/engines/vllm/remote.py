@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 PYTHON = "CONTROLLABLE_VLLM_PYTHON"
 """Environment variable: the interpreter whose packages hold vLLM; this one if it is not set."""
 MODULE = "controllable_inference.engines.vllm.child"
+WORKER_NODE = "controllable_inference.engines.vllm.worker_node"
 GOODBYE = 10.0
 """Seconds that a child has to end, beyond what its requests were given."""
 NOTHING_YET = EngineStats(True, 0, 0, 0, 0, 0, {})
@@ -79,11 +81,7 @@ class RemoteEngine:
         tensor_parallel: int = 1,
     ) -> None:
         """Returns once the model is loaded. Raises ModelLoadError, ControlConfigError, AdapterError."""
-        if PYTHON not in os.environ and importlib.util.find_spec("vllm") is None:
-            raise ModelLoadError(
-                "engine vllm is asked for, and this image has no vLLM: take a runtime image that has it "
-                "(spec.serving.image), or let spec.serving.engine be auto or native"
-            )
+        _check_there()
         self._observer = observer
         self._receivers: dict[int, tuple[Callable[[Event], None], str | Messages]] = {}
         self._numbers = itertools.count()
@@ -206,7 +204,35 @@ class RemoteEngine:
             on_event(Failed("EngineDead", "vLLM's process ended; try again"))
 
 
+def become_worker_node(folder: Path, precision: str, tensor_parallel: int) -> NoReturn:
+    """Become the process that computes this node's share of a model (see `worker_node`)."""
+    _check_there()
+    interpreter, environment = _interpreter()
+    command = [interpreter, "-m", WORKER_NODE, str(folder), precision, str(tensor_parallel)]
+    os.execvpe(interpreter, command, environment)  # noqa: S606
+
+
+def _check_there() -> None:
+    if PYTHON not in os.environ and importlib.util.find_spec("vllm") is None:
+        raise ModelLoadError(
+            "engine vllm is asked for, and this image has no vLLM: take a runtime image that has it "
+            "(spec.serving.image), or let spec.serving.engine be auto or native"
+        )
+
+
 def _start(descriptor: int) -> subprocess.Popen[bytes]:
+    interpreter, environment = _interpreter()
+    return subprocess.Popen(
+        [interpreter, "-m", MODULE, str(descriptor)],
+        pass_fds=[descriptor],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+    )
+
+
+def _interpreter() -> tuple[str, dict[str, str]]:
+    """The one that has vLLM, and the environment variables to start it with."""
     chosen = os.environ.get(PYTHON)
     interpreter = chosen or python()
     environment = dict(os.environ)
@@ -216,10 +242,4 @@ def _start(descriptor: int) -> subprocess.Popen[bytes]:
     openmp = Path(interpreter).parent.parent / "lib" / "libiomp5.so"
     if openmp.is_file():
         environment["LD_PRELOAD"] = str(openmp)  # vLLM's build for CPUs is made for Intel's OpenMP
-    return subprocess.Popen(
-        [interpreter, "-m", MODULE, str(descriptor)],
-        pass_fds=[descriptor],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-    )
+    return interpreter, environment
