@@ -135,7 +135,7 @@ def test_workers_compute_for_a_leader_that_alone_serves() -> None:
     assert [container["name"] for container in leader] == ["triton", "frontend"]
     assert [(container["name"], container["args"]) for container in worker] == [("triton", ["vllm-node"])]
     assert "livenessProbe" in leader[0]
-    assert "livenessProbe" not in worker[0]  # it has nobody to ask, and ends with its leader
+    assert "livenessProbe" not in worker[0]  # it has nobody to ask
 
 
 def test_nodes_of_a_group_reach_each_other() -> None:

@@ -46,7 +46,8 @@ def prompts(problems):
     return [[{"role": "user", "content": problem.question}] for problem in problems[:12]]
 
 
-def test_two_ranks_write_what_one_writes_and_their_hidden_states_reach_control(on_vllm, prompts):
+def test_two_ranks_write_what_one_writes_and_their_hidden_states_reach_control(on_vllm, prompts, monkeypatch):
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")  # both on this machine's one NUMA node
     engine = load(tensor_parallel=2)
     try:
         shared = [ask(engine, prompt) for prompt in prompts]
@@ -61,7 +62,7 @@ def test_two_ranks_write_what_one_writes_and_their_hidden_states_reach_control(o
 
 
 def test_two_nodes_write_what_one_writes(on_vllm, prompts, monkeypatch):
-    """As LeaderWorkerSet starts them; here both are on one machine. The worker ends with its leader."""
+    """As LeaderWorkerSet starts them, and ends them together; here both are on one machine."""
     for name, value in {SIZE: "2", LEADER: "127.0.0.1", "VLLM_HOST_IP": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     command = [sys.executable, "-m", remote.WORKER_NODE, str(NANO), "auto", "2"]
@@ -73,7 +74,6 @@ def test_two_nodes_write_what_one_writes(on_vllm, prompts, monkeypatch):
             shared = [ask(engine, prompt) for prompt in prompts]
         finally:
             engine.shutdown()
-        worker.wait(60)
     finally:
         worker.kill()
         worker.wait()

@@ -88,7 +88,7 @@ def _labelled(template: Manifest, labels: dict[str, str]) -> Manifest:
 
 
 def _computing(template: Manifest) -> Manifest:
-    """Of pods that compute their share of the model and serve nobody; they end with their leader."""
+    """Of pods that compute their share of the model and serve nobody, so that there is nobody to probe."""
     (engine,) = [c for c in template["spec"]["containers"] if c["name"] == TRITON]
     kept = {key: value for key, value in engine.items() if key not in ("livenessProbe", "lifecycle")}
     return template | {"spec": template["spec"] | {"containers": [kept | {"args": ["vllm-node"]}]}}

@@ -181,6 +181,8 @@ def engine_args(
     Raises ModelLoadError where vLLM is missing or too old.
     """
     vllm = _import()
+    from vllm.platforms import current_platform
+
     options: dict[str, Any] = {
         "model": str(folder),
         "dtype": precision,
@@ -200,11 +202,12 @@ def engine_args(
         options["num_gpu_blocks_override"] = limits.kv_blocks
     if adapters:
         options |= {"enable_lora": True, "max_loras": adapters, "max_lora_rank": 64}
-    if vllm.platforms.current_platform.is_cpu():
+    if current_platform.is_cpu():
         # Seeded rows fail on CPUs where a prompt is computed in pieces.
         options |= {"block_size": CPU_BLOCK_SIZE, "enable_chunked_prefill": False, "enforce_eager": True}
         del options["max_num_batched_tokens"]
         options["dtype"] = "float32" if precision == "auto" else precision
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # of workers: a pod has no compiler
     return vllm.EngineArgs(**options)
 
 

@@ -1,7 +1,7 @@
 """A node that computes its share of a model whose leader is another: no requests, no control, only workers.
 
 Started as `python -m controllable_inference.engines.vllm.worker_node FOLDER PRECISION TENSOR_PARALLEL`, with
-what the leader was given. It ends when the leader does.
+what the leader was given. When the leader ends, whoever started both has to end it: LeaderWorkerSet does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from controllable_inference.engines.vllm.weights import without_control
 
 
 def run(folder: Path, precision: str, limits: EngineLimits, tensor_parallel: int, adapters: int = 0) -> None:
-    """Returns when the leader has ended. The arguments are those of the leader's `VllmRunner`."""
+    """Returns when a worker has ended. The arguments are those of the leader's `VllmRunner`."""
     nodes = Nodes.of(os.environ)
     weights = without_control(folder, ControlConfig.load(folder))
     arguments = engine_args(weights, precision, limits, tensor_parallel, adapters, nodes)
