@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from controllable_inference.engines.native.block_manager import BlockManager
 from controllable_inference.engines.path import Path, PathGroup
-from controllable_inference.engines.rows import drop, least_promising
+from controllable_inference.engines.rows import Rows
 
 
 @dataclass
@@ -44,44 +43,21 @@ class Schedule:
     evicted: list[Path] = field(default_factory=list)
 
 
-class Scheduler:
-    """First come, first served.
-
-    A request's paths advance in lockstep, so that what a controller sees at a boundary, and with it the
-    outcome, does not depend on the load. Nor does it on memory: when blocks run out, the youngest request is
-    preempted and computed again later. A request that needs more than there is although it is alone loses its
-    lowest-scored path.
+class Scheduler(Rows):
+    """A request's paths advance in lockstep, so that what a controller sees at a boundary, and with it the
+    outcome, does not depend on the load; nor on memory, as a request that is preempted is computed again.
     """
 
     def __init__(self, blocks: BlockManager, max_requests: int, max_rows: int, max_tokens: int) -> None:
         assert max_rows <= max_tokens, "every row must fit into one step"
+        super().__init__(max_requests, max_rows)
         self.blocks = blocks
-        self.max_requests = max_requests
-        self.max_rows = max_rows
         self.max_tokens = max_tokens
-        self.waiting: deque[PathGroup] = deque()
-        self.running: list[PathGroup] = []
 
-    def admit(self, now: float) -> list[PathGroup]:
-        """Move requests from the queue into the batch while there is room; returns those that are new."""
-        fresh = []
-        while self.waiting and self._fits(group := self.waiting[0]):
-            self.waiting.popleft()
-            self.running.append(group)
-            self.running.sort(key=lambda g: g.id)
-            self.blocks.extend(group.prompt_table, 0, len(group.prompt))
-            if group.admitted_at is None:
-                group.admitted_at = now
-                fresh.append(group)
-        return fresh
+    def _admitted(self, group: PathGroup) -> None:
+        self.blocks.extend(group.prompt_table, 0, len(group.prompt))
 
-    def _fits(self, group: PathGroup) -> bool:
-        if len(self.running) >= self.max_requests:
-            return False
-        if not self.running:
-            return True  # submission made sure that one path of any request fits into an empty cache
-        if sum(g.rows for g in self.running) + group.rows > self.max_rows:
-            return False
+    def _has_memory_for(self, group: PathGroup) -> bool:
         tails = sum(self.blocks.blocks_for(len(p.tokens)) for p in group.running_rows)
         return self.blocks.blocks_for(len(group.prompt)) + tails + group.rows <= self.blocks.free
 
@@ -134,46 +110,12 @@ class Scheduler:
                 return False
             if needed <= self.blocks.free:
                 break
-            self._make_room(step)
+            if (path := self.make_room()) is not None:
+                step.evicted.append(path)
         for table, (path, start, end) in zip(tables, spans, strict=True):
             if copy := self.blocks.extend(table, start, end):
                 step.copies.append((group, path, copy))
         return True
-
-    def _make_room(self, step: Schedule) -> None:
-        if len(self.running) > 1:
-            self.preempt(self.running[-1])
-            return
-        if self.running[0].trying:
-            drop(self.running[0].trying[-1], self)
-            return
-        self._evict(least_promising(self.running[0]), step)
-
-    def _evict(self, path: Path, step: Schedule) -> None:
-        """A last path has come as far as memory goes, which is its end; of several, one is pruned."""
-        alone = len(path.group.running_paths) == 1
-        path.fate, path.reason = ("kept", "length") if alone else ("pruned", "memory")
-        self.blocks.free_table(path.table)
-        step.evicted.append(path)
-
-    def preempt(self, group: PathGroup) -> None:
-        """Give back all its blocks; tokens and statistics stay, and it is the next to be admitted."""
-        self.release(group)
-        group.prompt_computed = 0
-        group.prompt_hidden.clear()
-        for path in group.all_rows:
-            path.computed = 0
-        self.waiting.appendleft(group)
-
-    def release(self, group: PathGroup) -> None:
-        """Take a group out, wherever it is, and free its blocks."""
-        if group in self.running:
-            self.running.remove(group)
-        elif group in self.waiting:
-            self.waiting.remove(group)
-        for path in group.all_rows:
-            self.blocks.free_table(path.table)
-        self.blocks.free_table(group.prompt_table)
 
     def start(self, path: Path) -> None:
         """Let a path continue the computed prompt by sharing its blocks."""
@@ -182,9 +124,8 @@ class Scheduler:
 
     def start_trial(self, trial: Path) -> bool:
         """Let a trial go on from its path, if there is a row, and memory for all that it may write."""
-        rows = sum(group.rows for group in self.running)
         needed = self.blocks.blocks_for(trial.cap - len(trial.tokens)) + 2
-        if rows >= self.max_rows or needed > self.blocks.free:
+        if self.rows_held >= self.max_rows or needed > self.blocks.free:
             return False
         assert trial.trial_of is not None
         trial.table = self.blocks.fork(trial.trial_of.table)
@@ -192,3 +133,6 @@ class Scheduler:
 
     def free(self, path: Path) -> None:
         self.blocks.free_table(path.table)
+
+    def _free_prompt(self, group: PathGroup) -> None:
+        self.blocks.free_table(group.prompt_table)

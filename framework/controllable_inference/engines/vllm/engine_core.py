@@ -55,7 +55,7 @@ class VllmCore:
                 rows.compute_prompt(group)
             else:
                 self._plan(group, None)
-        for path in rows.make_room():
+        for path in rows.fit_next_step():
             assert path.fate is not None
             outputs.lifecycle.end_path(path, path.fate, path.reason)
         rows.update()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from controllable_inference.engines.path import Path, PathGroup
 from controllable_inference.engines.path_key import path_key
-from controllable_inference.engines.rows import drop, least_promising
+from controllable_inference.engines.rows import Rows
 from controllable_inference.engines.vllm.model_runner import Draw, Drawn, StepOutput, VllmRunner
 
 SEEDS = 2**63 - 1
@@ -44,17 +44,10 @@ class PromptRow:
     hidden: list[Tensor] = field(default_factory=list)
 
 
-class VllmRows:
-    """Requests are admitted first come, first served. When blocks run out, the youngest is preempted: its
-    rows end, its tokens stay, and it is the next to be admitted. One alone loses its lowest-scored path.
-    """
-
+class VllmRows(Rows):
     def __init__(self, runner: VllmRunner, max_requests: int, max_rows: int) -> None:
+        super().__init__(max_requests, max_rows)
         self.runner = runner
-        self.max_requests = max_requests
-        self.max_rows = max_rows
-        self.running: list[PathGroup] = []
-        self.waiting: deque[PathGroup] = deque()
         self._rows: dict[Path, Row] = {}
         self._prompts: dict[PathGroup, PromptRow] = {}
         self._names = map(str, itertools.count())
@@ -65,37 +58,23 @@ class VllmRows:
         path.computed = len(path.group.prompt)
 
     def start_trial(self, trial: Path) -> bool:
-        rows = sum(group.rows for group in self.running)
         fits = len(trial.group.prompt) + trial.cap <= self.runner.context
-        return fits and rows < self.max_rows and self._blocks(trial.cap) + 2 <= self.runner.free_blocks
+        return (
+            fits and self.rows_held < self.max_rows and self._blocks(trial.cap) + 2 <= self.runner.free_blocks
+        )
 
     def free(self, path: Path) -> None:
         if (row := self._rows.pop(path, None)) is not None:
             self.runner.abort(row.name)
 
-    def release(self, group: PathGroup) -> None:
-        if group in self.running:
-            self.running.remove(group)
-        elif group in self.waiting:
-            self.waiting.remove(group)
-        for path in group.all_rows:
-            self.free(path)
+    def _free_prompt(self, group: PathGroup) -> None:
         if (prompt := self._prompts.pop(group, None)) is not None:
             self.runner.abort(prompt.name)
 
-    # between two steps
+    def _has_memory_for(self, group: PathGroup) -> bool:
+        return self._needed([*self.running, group]) <= self.runner.free_blocks
 
-    def admit(self, now: float) -> list[PathGroup]:
-        """Move requests from the queue into the batch while there is room; returns those that are new."""
-        fresh = []
-        while self.waiting and self._fits(group := self.waiting[0]):
-            self.waiting.popleft()
-            self.running.append(group)
-            self.running.sort(key=lambda g: g.id)
-            if group.admitted_at is None:
-                group.admitted_at = now
-                fresh.append(group)
-        return fresh
+    # between two steps
 
     def without_plan(self) -> list[PathGroup]:
         """Running requests that have none, and whose prompt is not being computed for one."""
@@ -106,30 +85,12 @@ class VllmRows:
         row = self._prompts[group] = PromptRow(next(self._names))
         self.runner.add(row.name, group.prompt, Draw(0.0, 1.0, 0, 1, None), "prompt", _lora(group))
 
-    def make_room(self) -> list[Path]:
-        """Preempt until the next step has the blocks it may take; returns paths that had to end for it."""
-        ended: list[Path] = []
-        while self.running and self._needed() > self.runner.free_blocks:
-            if len(self.running) > 1:
-                self.preempt(self.running[-1])
-                continue
-            (group,) = self.running
-            if group.trying:
-                drop(group.trying[-1], self)
-            elif group.running_paths:
-                path = least_promising(group)
-                alone = len(group.running_paths) == 1
-                path.fate, path.reason = ("kept", "length") if alone else ("pruned", "memory")
-                self.free(path)
-                ended.append(path)
-            else:
-                break
-        return ended
-
-    def preempt(self, group: PathGroup) -> None:
-        """Give back all its blocks; tokens and statistics stay, and it is the next to be admitted."""
-        self.release(group)
-        self.waiting.appendleft(group)
+    def fit_next_step(self) -> list[Path]:
+        """Make room until the next step has the blocks it may take; returns paths that had to end for it."""
+        ended = []
+        while any(group.running_rows for group in self.running) and self._needed() > self.runner.free_blocks:
+            ended.append(self.make_room())
+        return [path for path in ended if path is not None]
 
     def update(self) -> None:
         """Tell vLLM what to compute in the next step."""
@@ -181,15 +142,6 @@ class VllmRows:
         row = self._rows[path] = Row(next(self._names), path.written)
         path.computed = len(group.prompt) + max(0, len(path.tokens) - 1)
         self.runner.add(row.name, group.prompt + path.tokens, draw, observe, _lora(group))
-
-    def _fits(self, group: PathGroup) -> bool:
-        if len(self.running) >= self.max_requests:
-            return False
-        if not self.running:
-            return True  # submission made sure that one path of any request fits into an empty cache
-        if sum(g.rows for g in self.running) + group.rows > self.max_rows:
-            return False
-        return self._needed([*self.running, group]) <= self.runner.free_blocks
 
     def _needed(self, groups: Iterable[PathGroup] | None = None) -> int:
         """Blocks that the next step may take: one for each row that goes on, all for what begins."""
