@@ -104,6 +104,8 @@ class ControllableInference:
         folder = checkpoint.find(_published(path_or_repo), revision, token)
         settings = ControlSettings.parse(control)
         config = ControlConfig.load(folder)
+        if engine == "vllm" and (gguf_file is not None or device is not None):
+            raise ModelLoadError("vLLM takes safetensors, and the GPUs that it finds: no GGUF, no device")
         if engine == "vllm" or (engine == "auto" and gguf_file is None and device is None and _has_vllm()):
             from controllable_inference.engines.vllm.engine import VllmEngine
 

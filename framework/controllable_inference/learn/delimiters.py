@@ -12,6 +12,7 @@ from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.engines.native.engine import NativeEngine
 from controllable_inference.engines.prompt import PromptRenderer
 from controllable_inference.engines.vocabulary import Vocabulary
+from controllable_inference.errors import ControllableError
 from controllable_inference.learn.driver import ask_all
 from controllable_inference.learn.subject import Subject
 
@@ -43,6 +44,8 @@ def described(subject: Subject, questions: Sequence[str], token_cap: int, temper
         asked = list(questions[:SAMPLES])
         samplings = [SamplingParams(temperature, seed=number) for number in range(len(asked))]
         results, _ = ask_all(engine, asked, samplings)
+    except ControllableError:
+        return subject  # what is wrong with model or questions is told by the recording, with what to do
     finally:
         engine.shutdown()
     end = vocabulary.think_end
