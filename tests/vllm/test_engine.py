@@ -43,10 +43,12 @@ def no_blocks_used(model):
     return model.engine.stats().kv_blocks_used == 0
 
 
-def test_no_path_thinks_longer_than_its_budget_and_every_request_answers(on_vllm, problems):
+@pytest.mark.parametrize("engine", ["on_vllm", "native"])
+def test_no_path_thinks_longer_than_its_budget_and_every_request_answers(engine, problems, request):
+    model = request.getfixturevalue(engine)
     asked = (problems * 3)[:1000]
     results, _ = ask_all(
-        on_vllm.engine,
+        model.engine,
         [problem.question for problem in asked],
         [SamplingParams(seed=number) for number in range(len(asked))],
         controller=SingleSample(400),
@@ -56,7 +58,7 @@ def test_no_path_thinks_longer_than_its_budget_and_every_request_answers(on_vllm
     assert len(results) == 1000
     assert max(result.usage.reasoning_tokens for result in results) == 32
     assert all(result.content for result in results)
-    assert no_blocks_used(on_vllm)
+    assert no_blocks_used(model)
 
 
 def test_a_seeded_request_gets_the_same_answer_whatever_else_is_computed(on_vllm, problems):
@@ -286,7 +288,11 @@ def test_what_vllm_can_not_do_is_refused_by_name(on_vllm, monkeypatch, tmp_path)
         on_vllm.add_adapter(DomainAdapter("law"))
     with pytest.raises(RequestError, match="no adapter 'law' was added"):
         on_vllm.generate("1", adapter="law")
-    with pytest.raises(ModelLoadError, match="can't be loaded"):
+    with pytest.raises(ModelLoadError, match=r"has no config\.json"):
+        VllmEngine.load(tmp_path, "auto", None, ControlSettings())
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(ModelLoadError, match="pickled weights only"):
         VllmEngine.load(tmp_path, "auto", None, ControlSettings())
     monkeypatch.setattr(vllm, "__version__", "0.9.2")
     with pytest.raises(ModelLoadError, match=r"vLLM 0\.9\.2 is too old: 0\.32 is the oldest"):

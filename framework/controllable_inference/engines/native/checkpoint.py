@@ -15,7 +15,7 @@ from transformers.distributed import DistributedConfig
 from controllable_inference.engines.native import attention
 from controllable_inference.engines.native.kv_cache import kv_shape
 from controllable_inference.errors import ModelLoadError, ModelNotFound
-from controllable_inference.model_files import PICKLED, WANTED
+from controllable_inference.model_files import WANTED, check_weights
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
@@ -65,7 +65,7 @@ def load(
         ("auto" if device != "cpu" else torch.float32) if precision == "auto" else getattr(torch, precision)
     )
     if gguf_file is None:
-        _check_weights(folder)
+        check_weights(folder)
     source: dict[str, Any] = {"trust_remote_code": False}
     if gguf_file is not None:
         source["gguf_file"] = gguf_file
@@ -97,7 +97,7 @@ def load(
 
 def check_ranks(folder: Path, ranks: int) -> None:
     """Raises ModelLoadError where the model can't be shared by so many ranks, and says by how many."""
-    _check_weights(folder)
+    check_weights(folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
@@ -115,20 +115,6 @@ def check_ranks(folder: Path, ranks: int) -> None:
             f"{folder}: transformers has no plan that shares the attention heads of {config.model_type}; "
             "load it with tensor_parallel 1"
         )
-
-
-def _check_weights(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise ModelLoadError(f"{folder} has no config.json; it is not a Hugging Face checkpoint")
-    if any(folder.glob("*.safetensors")):
-        return
-    pickled = sorted(path.name for path in folder.iterdir() if path.name.endswith(PICKLED))
-    if pickled:
-        raise ModelLoadError(
-            f"{folder} holds pickled weights only ({pickled[0]}), and loading a pickle runs the code in it; "
-            "convert them to safetensors"
-        )
-    raise ModelLoadError(f"{folder} holds no safetensors weights")
 
 
 def _check_architecture(folder: Path, config: Any) -> None:

@@ -30,6 +30,7 @@ from controllable_inference.engines.vllm.rows import VllmRows
 from controllable_inference.engines.vllm.weights import without_control
 from controllable_inference.engines.vocabulary import Vocabulary
 from controllable_inference.errors import AdapterError, ModelLoadError, RequestError
+from controllable_inference.model_files import check_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,7 @@ class VllmEngine(Engine):
     ) -> VllmEngine:
         """Raises ModelLoadError, ControlConfigError, AdapterError."""
         limits = limits or EngineLimits()
+        check_weights(folder)
         try:
             model = SimpleNamespace(
                 config=AutoConfig.from_pretrained(folder, trust_remote_code=False),

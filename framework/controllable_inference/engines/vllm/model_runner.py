@@ -194,6 +194,7 @@ def engine_args(
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "trust_remote_code": False,
+        "load_format": "safetensors",
         "max_model_len": -1,  # as much of the context as the memory holds
         "max_num_batched_tokens": max(limits.max_step_tokens, 8192),
         **nodes.arguments(),
