@@ -77,9 +77,9 @@ def test_they_are_valid_before_the_real_definitions_and_nothing_is_made_of_them(
     assert "kubectl controllable multi-node prints" in message
 
     items = json.loads(printed(kubectl))["items"]
-    assert [item["kind"] for item in items] == ["ComputeDomain", "LeaderWorkerSet"]
+    assert [item["kind"] for item in items] == ["ComputeDomain", "LeaderWorkerSet", "NetworkPolicy"]
     strict = ("--dry-run=server", "--validate=strict", "--output=json", "--filename=-")
-    _, taken = [json.loads(kubectl("create", *strict, stdin=json.dumps(item))) for item in items]
+    _, taken, _ = [json.loads(kubectl("create", *strict, stdin=json.dumps(item))) for item in items]
     asked = items[1]["spec"]["leaderWorkerTemplate"]
     kept = taken["spec"]["leaderWorkerTemplate"]
     assert kept["size"] == 2

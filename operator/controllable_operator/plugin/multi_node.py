@@ -15,7 +15,7 @@ from controllable_operator.settings import Settings
 Manifest = dict[str, Any]
 
 WARNING = (
-    "note: nothing is applied, and running these on GPUs is not tested: vLLM shares the model among the "
+    "note: nothing is applied, and running these is not tested on GPUs: vLLM shares the model among the "
     "nodes of a group, so the runtime image has to have vLLM, and spec.serving.engine must not be native"
 )
 
