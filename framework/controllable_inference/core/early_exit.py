@@ -7,6 +7,8 @@ agree, it is given up after a number of trials: more thinking seldom helps then,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from controllable_inference.core.controller import Controller
@@ -21,7 +23,14 @@ from controllable_inference.core.views import (
     Prune,
     RequestView,
     Stop,
+    Trial,
 )
+
+
+def agree(trials: Sequence[Trial]) -> bool:
+    """Whether they all came to answers, and to equal ones."""
+    keys = {trial.key for trial in trials}
+    return len(keys) == 1 and None not in keys
 
 
 class EarlyExit:
@@ -73,6 +82,4 @@ class EarlyExit:
     def settled(self, path: PathView) -> str | None:
         """The answer that the latest trials agree on, None if they don't."""
         latest = path.trials[-self.patience :]
-        keys = {trial.key for trial in latest}
-        agree = len(latest) == self.patience and len(keys) == 1 and None not in keys
-        return latest[-1].answer if agree else None
+        return latest[-1].answer if len(latest) == self.patience and agree(latest) else None

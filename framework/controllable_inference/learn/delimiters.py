@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import median
 
 from controllable_inference.core.baselines import SingleSample
 from controllable_inference.core.request import SamplingParams
-from controllable_inference.engines.limits import EngineLimits
-from controllable_inference.engines.native.engine import NativeEngine
-from controllable_inference.engines.prompt import PromptRenderer
-from controllable_inference.engines.vocabulary import Vocabulary
 from controllable_inference.errors import ControllableError
 from controllable_inference.learn.driver import ask_all
 from controllable_inference.learn.subject import Subject
@@ -36,18 +31,13 @@ def described(subject: Subject, questions: Sequence[str], token_cap: int, temper
     """The subject, its control.json naming what ends a step; one that has a control.json already stays."""
     if subject.source is not None:
         return subject
-    vocabulary = Vocabulary.of(subject.model, subject.tokenizer, subject.config)
-    prompts = PromptRenderer(subject.tokenizer, vocabulary.think_end, subject.config.fast_prefix)
-    limits = EngineLimits(queue_timeout=math.inf)
-    engine = NativeEngine(subject.model, prompts, vocabulary, SingleSample(token_cap), limits)
+    asked = list(questions[:SAMPLES])
+    samplings = [SamplingParams(temperature, seed=number) for number in range(len(asked))]
     try:
-        asked = list(questions[:SAMPLES])
-        samplings = [SamplingParams(temperature, seed=number) for number in range(len(asked))]
-        results, _ = ask_all(engine, asked, samplings)
+        with subject.engine() as engine:
+            results, _ = ask_all(engine, asked, samplings, controller=SingleSample(token_cap))
     except ControllableError:
         return subject  # what is wrong with model or questions is told by the recording, with what to do
-    finally:
-        engine.shutdown()
-    end = vocabulary.think_end
+    end = engine.vocabulary.think_end
     texts = [path.text.partition(end)[0] if end else path.text for r in results for path in r.paths]
     return subject.with_delimiters([choose(texts)])

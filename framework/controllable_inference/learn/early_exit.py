@@ -6,22 +6,17 @@ been closed, and with which answer, can then be told for any patience.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from controllable_inference.core.allocation import BudgetRule, allocate
-from controllable_inference.core.baselines import SingleSample
 from controllable_inference.core.config import CONTROL_FILE, ControlConfig, EarlyExitConfig
+from controllable_inference.core.early_exit import agree
 from controllable_inference.core.request import RequestBudget, SamplingParams
 from controllable_inference.core.views import Answer, Decision, Plan, Probe, PromptView, RequestView, Trial
 from controllable_inference.core.vote import one_each, vote
 from controllable_inference.engines.engine import Engine
-from controllable_inference.engines.limits import EngineLimits
-from controllable_inference.engines.native.engine import NativeEngine
-from controllable_inference.engines.prompt import PromptRenderer
-from controllable_inference.engines.vocabulary import Vocabulary
 from controllable_inference.learn.driver import ask_all
 from controllable_inference.learn.problems import Split
 from controllable_inference.learn.progress import Progress
@@ -130,28 +125,25 @@ def calibrate(
     check_writable(output)
     problems = task.part(Split.CALIBRATION, most)
     subject = Subject.load(model, output)
-    vocabulary = Vocabulary.of(subject.model, subject.tokenizer, subject.config)
-    if vocabulary.closing is None:
+    if subject.vocabulary().closing is None:
         raise TrainingError(f"{model} does not mark where its thinking ends, so none can be ended early")
-    prompts = PromptRenderer(subject.tokenizer, vocabulary.think_end, subject.config.fast_prefix)
-    patient = EngineLimits(queue_timeout=math.inf)
-    engine = NativeEngine(subject.model, prompts, vocabulary, SingleSample(), patient)
-    try:
-        with progress.stage("trial answers"), progress.bar("calibration", len(problems), 0) as update:
-            tried = try_answers(
-                engine,
-                problems,
-                Judge(verifier_of(task, subject.config), tolerant),
-                token_cap=token_cap,
-                answer_share=subject.config.closing.answer_share,
-                temperature=temperature,
-                seed=seed,
-                every=every,
-                concurrency=concurrency,
-                progress=lambda answered: update(answered, 0),
-            )
-    finally:
-        engine.shutdown()
+    with (
+        subject.engine() as engine,
+        progress.stage("trial answers"),
+        progress.bar("calibration", len(problems), 0) as update,
+    ):
+        tried = try_answers(
+            engine,
+            problems,
+            Judge(verifier_of(task, subject.config), tolerant),
+            token_cap=token_cap,
+            answer_share=subject.config.closing.answer_share,
+            temperature=temperature,
+            seed=seed,
+            every=every,
+            concurrency=concurrency,
+            progress=lambda answered: update(answered, 0),
+        )
     found = early_exit_config(tried, every)
     for patience, (lost, thinking) in enumerate(zip(found.lost, found.thinking, strict=True), start=1):
         progress.say(
@@ -168,8 +160,7 @@ def calibrate(
 def exit_of(trials: Sequence[Trial], patience: int) -> Trial | None:
     """The trial at which `patience` in a row agree, as `EarlyExit.settled` has it."""
     for end in range(patience, len(trials) + 1):
-        keys = {trial.key for trial in trials[end - patience : end]}
-        if len(keys) == 1 and None not in keys:
+        if agree(trials[end - patience : end]):
             return trials[end - 1]
     return None
 

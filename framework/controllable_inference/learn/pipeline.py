@@ -6,7 +6,6 @@ is done, so a run that was killed goes on where it was.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -14,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from controllable_inference.core.baselines import SingleSample
 from controllable_inference.core.budget import BudgetPredictor
 from controllable_inference.core.config import CONTROL_FILE, ControlConfig, FeatureConfig
 from controllable_inference.core.features import GATE_FEATURES, select
@@ -22,10 +20,6 @@ from controllable_inference.core.gate import PathGate
 from controllable_inference.core.load import check_digests, load_policy, weights_digest
 from controllable_inference.core.policy import PolicyNet
 from controllable_inference.engines.engine import Engine
-from controllable_inference.engines.limits import EngineLimits
-from controllable_inference.engines.native.engine import NativeEngine
-from controllable_inference.engines.prompt import PromptRenderer
-from controllable_inference.engines.vocabulary import Vocabulary
 from controllable_inference.errors import ControlConfigError
 from controllable_inference.learn import control
 from controllable_inference.learn.control import BudgetPart, ControlTarget, GatePart, PolicyPart
@@ -125,15 +119,10 @@ def record_task(
 ) -> Recorded:
     """Judged recordings of these problems: read from `work`, or made and kept there."""
     judge = Judge(verifier_of(task, subject.config), options.tolerant)
-    vocabulary = Vocabulary.of(subject.model, subject.tokenizer, subject.config)
-    prompts = PromptRenderer(subject.tokenizer, vocabulary.think_end, subject.config.fast_prefix)
     shards = shards_of(work, subject.folder, subject.digest, subject.config, task.name, options.sampling)
     known = shards.load()
     splits = {}
-    # Nobody waits for these requests: on a busy machine one may stand in the queue for minutes.
-    patient = EngineLimits(queue_timeout=math.inf)
-    engine = NativeEngine(subject.model, prompts, vocabulary, SingleSample(), patient)
-    try:
+    with subject.engine() as engine:
         missing_of = {
             split: [problem for problem in its if problem.question not in known]
             for split, its in problems.items()
@@ -150,8 +139,6 @@ def record_task(
                         known.update({each.question: each for each in made})
                         _judged(known, batch, judge)  # a verifier that raises is told of at once
                 splits[split] = _judged(known, its, judge)
-    finally:
-        engine.shutdown()
     if judge.errors:
         progress.say(f"{len(judge.errors)} answers count as wrong, as the verifier failed; {judge.errors[0]}")
     for split in LEARNED_FROM:

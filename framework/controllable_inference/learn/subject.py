@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from controllable_inference.core.baselines import SingleSample
 from controllable_inference.core.config import CONTROL_FILE, ClosingConfig, ControlConfig
+from controllable_inference.engines.limits import EngineLimits
 from controllable_inference.engines.native import checkpoint
+from controllable_inference.engines.native.engine import NativeEngine
 from controllable_inference.engines.prompt import PromptRenderer
 from controllable_inference.engines.vocabulary import THINK_END, Vocabulary
 from controllable_inference.errors import ControlConfigError, ControllableError
@@ -33,6 +39,23 @@ class Subject:
     digest: str
     config: ControlConfig
     source: Path | None
+
+    @contextmanager
+    def engine(self) -> Iterator[NativeEngine]:
+        """The model on an engine whose requests nobody waits for, shut down at the end: on a busy machine one
+        may stand in the queue for minutes.
+        """
+        vocabulary = self.vocabulary()
+        prompts = PromptRenderer(self.tokenizer, vocabulary.think_end, self.config.fast_prefix)
+        patient = EngineLimits(queue_timeout=math.inf)
+        engine = NativeEngine(self.model, prompts, vocabulary, SingleSample(), patient)
+        try:
+            yield engine
+        finally:
+            engine.shutdown()
+
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(self.model, self.tokenizer, self.config)
 
     @property
     def hidden_size(self) -> int:
