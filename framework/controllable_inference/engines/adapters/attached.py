@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,17 @@ class Attached:
     has_weights: bool
 
 
+AnyAttached = TypeVar("AnyAttached", bound=Attached)
+
+
+def of_domain(adapters: Mapping[str, AnyAttached], domain: str) -> AnyAttached:
+    """Raises RequestError for a domain without an adapter."""
+    if domain not in adapters:
+        there = ", ".join(sorted(adapters)) or "none"
+        raise RequestError("adapter", f"no adapter {domain!r} was added to this model; there is {there}")
+    return adapters[domain]
+
+
 class Adapters:
     """Added while the engine stands still (`Engine.idle`), read by its thread and by those who submit."""
 
@@ -44,10 +55,7 @@ class Adapters:
 
     def __getitem__(self, domain: str) -> Attached:
         """Raises RequestError for a domain without an adapter."""
-        if domain not in self._by_domain:
-            there = ", ".join(sorted(self._by_domain)) or "none"
-            raise RequestError("adapter", f"no adapter {domain!r} was added to this model; there is {there}")
-        return self._by_domain[domain]
+        return of_domain(self._by_domain, domain)
 
     def add(self, adapter: DomainAdapter, model: Any, prompts: PromptRenderer) -> Attached:
         """prompts: of requests without an adapter; it and its tokenizer stay as they are.

@@ -15,7 +15,7 @@ from controllable_inference.core.config import ControlConfig, ControlSettings
 from controllable_inference.core.controller import Controller
 from controllable_inference.core.domain import DomainAdapter
 from controllable_inference.core.load import load_controller
-from controllable_inference.engines.adapters.attached import Attached
+from controllable_inference.engines.adapters.attached import Attached, of_domain
 from controllable_inference.engines.adapters.lora import LoraWeights
 from controllable_inference.engines.adapters.tokenizer import DomainTokenizer
 from controllable_inference.engines.detokenizer import Detokenizer
@@ -29,7 +29,7 @@ from controllable_inference.engines.vllm.model_runner import VllmRunner
 from controllable_inference.engines.vllm.rows import VllmRows
 from controllable_inference.engines.vllm.weights import without_control
 from controllable_inference.engines.vocabulary import Vocabulary
-from controllable_inference.errors import AdapterError, ModelLoadError, RequestError
+from controllable_inference.errors import AdapterError, ModelLoadError
 from controllable_inference.model_files import check_weights
 
 
@@ -102,10 +102,7 @@ class VllmEngine(Engine):
         return self.prompts.tokenizer
 
     def adapter(self, domain: str) -> ServedAdapter:
-        if domain not in self._adapters:
-            there = ", ".join(sorted(self._adapters)) or "none"
-            raise RequestError("adapter", f"no adapter {domain!r} was added to this model; there is {there}")
-        return self._adapters[domain]
+        return of_domain(self._adapters, domain)
 
     def add_adapter(self, adapter: DomainAdapter) -> None:
         raise AdapterError("vLLM is told of adapters when it loads a model: give them to from_pretrained")
